@@ -1,0 +1,226 @@
+//! Numbers per sample: vectors, cluster labels and scores, as safetensors beside the sample ids.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use indexmap::IndexMap;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde_json::json;
+
+use super::files::{read_json, write_json, write_summary};
+
+/// One vector per sample, row-major `[samples, dimensions]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Vectors {
+    /// The samples, a row each.
+    pub ids: Vec<String>,
+    /// Length of a row.
+    pub dimensions: usize,
+    /// The rows, one after the other.
+    pub values: Vec<f32>,
+}
+
+/// A partition of the samples into pseudo-tasks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Clusters {
+    /// The samples.
+    pub ids: Vec<String>,
+    /// The cluster of each sample, below the number of clusters.
+    pub labels: Vec<usize>,
+    /// Length of a centroid.
+    pub dimensions: usize,
+    /// The centroids, row-major `[clusters, dimensions]`.
+    pub centroids: Vec<f32>,
+    /// Within-cluster sum of squared distances.
+    pub within_sum_of_squares: f64,
+}
+
+/// Importance scores of the samples by scorer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scores {
+    /// The samples.
+    pub ids: Vec<String>,
+    /// Scorer name → one score per sample.
+    pub columns: IndexMap<String, Vec<f32>>,
+}
+
+impl Vectors {
+    /// The vector of the sample at `index`.
+    pub fn row(&self, index: usize) -> &[f32] {
+        &self.values[index * self.dimensions..(index + 1) * self.dimensions]
+    }
+
+    /// Reads the artifact.
+    pub fn read(directory: &Path) -> anyhow::Result<Vectors> {
+        let ids: Vec<String> = read_json(&directory.join("ids.json"))?;
+        let mut tensors = read_tensors(&directory.join("vectors.safetensors"))?;
+        let (shape, values) = tensors.swap_remove("vectors").context("no tensor `vectors`")?;
+        ensure!(shape.len() == 2 && shape[0] == ids.len(), "`vectors` has the shape {shape:?}, not one row per id");
+        Ok(Vectors { ids, dimensions: shape[1], values })
+    }
+
+    /// Writes the artifact.
+    pub fn write(&self, directory: &Path) -> anyhow::Result<()> {
+        let shape = vec![self.ids.len(), self.dimensions];
+        write_json(&directory.join("ids.json"), &self.ids)?;
+        write_tensors(&directory.join("vectors.safetensors"), &[("vectors", shape, &self.values)])?;
+        let entries = [("samples", json!(self.ids.len())), ("dimensions", json!(self.dimensions))];
+        write_summary(directory, &entries)
+    }
+}
+
+impl Clusters {
+    /// The number of clusters.
+    pub fn count(&self) -> usize {
+        self.centroids.len().checked_div(self.dimensions).unwrap_or(0)
+    }
+
+    /// The indices of the samples of each cluster, in the order of the samples.
+    pub fn members(&self) -> Vec<Vec<usize>> {
+        let mut members = vec![Vec::new(); self.count()];
+        for (index, label) in self.labels.iter().enumerate() {
+            members[*label].push(index);
+        }
+        members
+    }
+
+    /// Reads the artifact.
+    pub fn read(directory: &Path) -> anyhow::Result<Clusters> {
+        let ids: Vec<String> = read_json(&directory.join("ids.json"))?;
+        let mut tensors = read_tensors(&directory.join("clusters.safetensors"))?;
+        let (_, labels) = tensors.swap_remove("labels").context("no tensor `labels`")?;
+        let (shape, centroids) = tensors.swap_remove("centroids").context("no tensor `centroids`")?;
+        let (_, squares) = tensors.swap_remove("within_sum_of_squares").context("no `within_sum_of_squares`")?;
+        ensure!(labels.len() == ids.len(), "{} labels for {} ids", labels.len(), ids.len());
+        let labels: Vec<usize> = labels.into_iter().map(|label| label as usize).collect();
+        ensure!(labels.iter().all(|label| *label < shape[0]), "a label is not below the number of clusters");
+        let within_sum_of_squares = f64::from(squares.first().copied().unwrap_or(0.0));
+        Ok(Clusters { ids, labels, dimensions: shape[1], centroids, within_sum_of_squares })
+    }
+
+    /// Writes the artifact. Labels are stored as f32, which is exact below 16 million clusters.
+    pub fn write(&self, directory: &Path) -> anyhow::Result<()> {
+        let labels: Vec<f32> = self.labels.iter().map(|label| *label as f32).collect();
+        let squares = [self.within_sum_of_squares as f32];
+        write_json(&directory.join("ids.json"), &self.ids)?;
+        write_tensors(
+            &directory.join("clusters.safetensors"),
+            &[
+                ("centroids", vec![self.count(), self.dimensions], &self.centroids),
+                ("labels", vec![labels.len()], &labels),
+                ("within_sum_of_squares", vec![1], &squares),
+            ],
+        )?;
+        let sizes: Vec<usize> = self.members().iter().map(Vec::len).collect();
+        let least = sizes.iter().min().copied().unwrap_or(0);
+        let most = sizes.iter().max().copied().unwrap_or(0);
+        write_summary(
+            directory,
+            &[
+                ("samples", json!(self.ids.len())),
+                ("clusters", json!(self.count())),
+                ("smallest", json!(least)),
+                ("largest", json!(most)),
+                ("within_sum_of_squares", json!(self.within_sum_of_squares)),
+            ],
+        )
+    }
+}
+
+impl Scores {
+    /// Reads the artifact.
+    pub fn read(directory: &Path) -> anyhow::Result<Scores> {
+        let ids: Vec<String> = read_json(&directory.join("ids.json"))?;
+        let tensors = read_tensors(&directory.join("scores.safetensors"))?;
+        let columns: IndexMap<_, _> = tensors.into_iter().map(|(name, (_, values))| (name, values)).collect();
+        for (name, values) in &columns {
+            ensure!(values.len() == ids.len(), "scorer `{name}` has {} scores for {} ids", values.len(), ids.len());
+        }
+        Ok(Scores { ids, columns })
+    }
+
+    /// Writes the artifact.
+    pub fn write(&self, directory: &Path) -> anyhow::Result<()> {
+        write_json(&directory.join("ids.json"), &self.ids)?;
+        let tensors: Vec<(&str, Vec<usize>, &[f32])> =
+            self.columns.iter().map(|(name, values)| (name.as_str(), vec![values.len()], values.as_slice())).collect();
+        write_tensors(&directory.join("scores.safetensors"), &tensors)?;
+        let mean =
+            |values: &[f32]| values.iter().map(|value| f64::from(*value)).sum::<f64>() / values.len().max(1) as f64;
+        let mut entries = vec![("samples", json!(self.ids.len()))];
+        entries.extend(self.columns.iter().map(|(name, values)| (name.as_str(), json!(mean(values)))));
+        write_summary(directory, &entries)
+    }
+}
+
+/// For each of `wanted`, its index in `ids`.
+///
+/// # Errors
+///
+/// If one is missing; `what` names the artifact that should have it.
+pub fn align(wanted: &[String], ids: &[String], what: &str) -> anyhow::Result<Vec<usize>> {
+    let index: HashMap<&str, usize> = ids.iter().enumerate().map(|(index, id)| (id.as_str(), index)).collect();
+    wanted
+        .iter()
+        .map(|id| index.get(id.as_str()).copied().with_context(|| format!("the {what} have nothing for sample `{id}`")))
+        .collect()
+}
+
+type Tensors = IndexMap<String, (Vec<usize>, Vec<f32>)>;
+
+fn read_tensors(path: &Path) -> anyhow::Result<Tensors> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let file = SafeTensors::deserialize(&bytes).with_context(|| format!("`{}` is damaged", path.display()))?;
+    let mut tensors = Tensors::new();
+    for (name, view) in file.iter() {
+        ensure!(view.dtype() == Dtype::F32, "`{name}` in `{}` is not f32", path.display());
+        let number = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        let values = view.data().chunks_exact(4).map(number).collect();
+        tensors.insert(name.to_string(), (view.shape().to_vec(), values));
+    }
+    Ok(tensors)
+}
+
+fn write_tensors(path: &Path, tensors: &[(&str, Vec<usize>, &[f32])]) -> anyhow::Result<()> {
+    let bytes: Vec<Vec<u8>> =
+        tensors.iter().map(|(_, _, values)| values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
+    let views = tensors
+        .iter()
+        .zip(&bytes)
+        .map(|((name, shape, _), bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
+    safetensors::serialize_to_file(views, None, path).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_read_back_as_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let ids = vec!["a/0".to_string(), "a/1".to_string(), "b/0".to_string()];
+        let scores = Scores {
+            ids: ids.clone(),
+            columns: IndexMap::from([
+                ("entropy".into(), vec![0.5, 1.0, 2.0]),
+                ("perplexity".into(), vec![3.0, 2.5, 1.5]),
+            ]),
+        };
+        scores.write(directory.path()).unwrap();
+        assert_eq!(Scores::read(directory.path()).unwrap(), scores);
+
+        let clusters = Clusters {
+            ids,
+            labels: vec![1, 0, 1],
+            dimensions: 2,
+            centroids: vec![0.0, 1.0, 1.0, 0.0],
+            within_sum_of_squares: 0.25,
+        };
+        clusters.write(directory.path()).unwrap();
+        assert_eq!(Clusters::read(directory.path()).unwrap(), clusters);
+        assert_eq!(clusters.members(), [vec![1], vec![0, 2]]);
+    }
+}

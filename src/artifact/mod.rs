@@ -1,0 +1,26 @@
+//! What flows between stages: one typed reader and writer per artifact kind.
+//!
+//! An artifact is a directory in formats that researchers open elsewhere: safetensors for tensors,
+//! JSON or JSON Lines for everything else. A file `summary.json` holds the few numbers that
+//! listings and tables show. Unaware of which stage wrote a directory and where it is kept.
+//!
+//! | kind | files | type |
+//! |---|---|---|
+//! | `pool`, `subset` | `pool.json`, `samples.jsonl`; a subset also `choices.jsonl` | [`Pool`], [`Choice`] |
+//! | `vectors` | `vectors.safetensors`, `ids.json` | [`Vectors`] |
+//! | `clusters` | `clusters.safetensors`, `ids.json` | [`Clusters`] |
+//! | `scores` | `scores.safetensors`, `ids.json` | [`Scores`] |
+//! | `checkpoint` | the Hugging Face layout | `ml::checkpoint` |
+//! | `curve` | `curve.jsonl` | [`CurvePoint`] |
+//! | `metrics` | `metrics.json` | [`Metrics`] |
+//! | `answers` | `answers.jsonl` | [`Answer`] |
+
+mod columns;
+mod files;
+mod metrics;
+mod pool;
+
+pub use columns::{Clusters, Scores, Vectors, align};
+pub use files::{read_json, read_json_lines, write_json, write_json_lines, write_summary};
+pub use metrics::{Answer, Benchmark, CurvePoint, Metrics};
+pub use pool::{Choice, Drop, ImageReference, Pool, Sample, Turn};

@@ -1,0 +1,128 @@
+//! What a stage kind declares in `stages/<kind>.yaml`: its slots, its params with the only
+//! defaults, its version and its documentation.
+
+use indexmap::IndexMap;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Execution;
+
+/// The declaration of a stage kind.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signature {
+    /// The word that experiments write after `use:`.
+    pub kind: String,
+    /// Part of every key: raised when the kind's results change for equal inputs and params.
+    pub version: u32,
+    /// One line for listings.
+    pub summary: String,
+    /// The rest of the documentation.
+    #[serde(default)]
+    pub doc: String,
+    /// Input slots by name.
+    #[serde(default)]
+    pub inputs: IndexMap<String, Input>,
+    /// Output slots by name.
+    pub outputs: IndexMap<String, Output>,
+    /// Params by name: all of them enter the key.
+    #[serde(default)]
+    pub params: IndexMap<String, Param>,
+    /// Defaults of how the stage runs: never part of the key.
+    #[serde(default)]
+    pub execution: Execution,
+}
+
+/// An input slot.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// The artifact kinds that fit.
+    pub kinds: Vec<String>,
+    /// What the stage does with it.
+    pub doc: String,
+    /// Whether the stage also runs without it.
+    #[serde(default)]
+    pub optional: bool,
+    /// Param name → the values for which the slot is used. Where a param has another value, the
+    /// slot is not used: what is wired to it is not even planned. All params named must agree.
+    #[serde(default)]
+    pub when: IndexMap<String, Vec<Value>>,
+}
+
+/// An output slot.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// The artifact kind.
+    pub kind: String,
+    /// What it holds.
+    pub doc: String,
+}
+
+/// A param: something that the result depends on.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Param {
+    /// What values it takes.
+    #[serde(rename = "type")]
+    pub kind: ParamKind,
+    /// What it does, with units and the source of any formula.
+    pub doc: String,
+    /// Its value where an experiment says nothing; a text like `${seed}` is resolved as in an
+    /// experiment. Without a default the param is required, unless it is optional.
+    #[serde(default)]
+    pub default: Option<Value>,
+    /// Whether `null` is a value; then it is also the default.
+    #[serde(default)]
+    pub optional: bool,
+    /// The values of a `choice`, or of the items of a `choices`.
+    #[serde(default)]
+    pub values: Vec<String>,
+    /// The least value of a number.
+    #[serde(default)]
+    pub minimum: Option<f64>,
+    /// The greatest value of a number.
+    #[serde(default)]
+    pub maximum: Option<f64>,
+}
+
+/// The type of a param.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ParamKind {
+    /// `true` or `false`.
+    Boolean,
+    /// One of `values`.
+    Choice,
+    /// A list of distinct `values`, at least one.
+    Choices,
+    /// A whole number.
+    Integer,
+    /// A list of whole numbers.
+    Integers,
+    /// A finite number.
+    Number,
+    /// A file or directory outside the store. It enters the key by its content digest, never by
+    /// its name, and is relative to the file that says it.
+    Path,
+    /// A text.
+    String,
+}
+
+impl Signature {
+    /// Reads a declaration.
+    ///
+    /// # Errors
+    ///
+    /// If the text is not a declaration, or names a param in `when` that it does not declare.
+    pub fn parse(text: &str) -> Result<Signature, String> {
+        let signature: Signature = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+        for (slot, input) in &signature.inputs {
+            if let Some(param) = input.when.keys().find(|param| !signature.params.contains_key(*param)) {
+                return Err(format!("input `{slot}` of `{}` depends on the unknown param `{param}`", signature.kind));
+            }
+        }
+        Ok(signature)
+    }
+}
