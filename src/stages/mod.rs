@@ -1,0 +1,2 @@
+//! The stage kinds: one file per kind, thin: read the inputs, call `ml` or [`crate::selection`],
+//! write the outputs. Unaware of the plan, the cache and the scheduler.
