@@ -36,4 +36,5 @@ pub mod mini;
 pub mod report;
 pub mod selection;
 pub mod stage;
+pub mod stages;
 pub mod text;
