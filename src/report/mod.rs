@@ -3,17 +3,21 @@
 //!
 //! Unaware of where numbers come from: of stages, the plan and the cache.
 
+mod cell;
 mod column;
 mod golden;
 mod render;
 mod results;
+mod run;
 mod spec;
 mod table;
 
+pub use cell::Cell;
 pub use column::Column;
 pub use golden::{Difference, differences};
+pub use run::{Run, TableError};
 pub use spec::{Mistake, Over, Rows, TableSpec};
-pub use table::{Cell, Head, Row, Run, RunRecord, SkillRow, Table, TableError};
+pub use table::{Head, Row, RunRecord, SkillRow, Table};
 
 #[cfg(test)]
 mod tests {
