@@ -152,22 +152,6 @@ impl Table {
             runs: runs.iter().map(RunRecord::of).collect(),
         })
     }
-
-    /// The table as JSON, with every value that it aggregates.
-    pub fn to_json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).expect("BUG: a table is plain data");
-        text.push('\n');
-        text
-    }
-
-    /// Reads a table that was written with [`Table::to_json`].
-    ///
-    /// # Errors
-    ///
-    /// If the text is not one.
-    pub fn from_json(text: &str) -> Result<Table, serde_json::Error> {
-        serde_json::from_str(text)
-    }
 }
 
 /// What an arm is called where there are none.
