@@ -33,6 +33,8 @@
 pub mod artifact;
 pub mod digest;
 pub mod mini;
+pub mod report;
 pub mod selection;
 pub mod stage;
+pub mod stages;
 pub mod text;
