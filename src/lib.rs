@@ -33,6 +33,7 @@
 pub mod artifact;
 pub mod digest;
 pub mod mini;
+pub mod plan;
 pub mod report;
 pub mod selection;
 pub mod stage;
