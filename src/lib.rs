@@ -31,10 +31,12 @@
 //! | 0 | [`digest`], [`text`] | hashing; plurals, lists, did-you-mean | |
 
 pub mod artifact;
+pub mod console;
 pub mod digest;
 pub mod mini;
 pub mod plan;
 pub mod report;
 pub mod selection;
+pub mod spec;
 pub mod stage;
 pub mod text;

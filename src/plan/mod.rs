@@ -2,6 +2,14 @@
 //!
 //! Unaware of keys, of the cache and of how stages are run.
 
+mod build;
+mod check;
+mod externals;
 mod graph;
+mod instance;
+mod tables;
+mod wiring;
 
+pub use build::plan;
+pub use externals::Externals;
 pub use graph::{NameError, Output, Plan, Planned, PlannedTable, Source, StageIndex, TableRun};
