@@ -39,4 +39,5 @@ pub mod report;
 pub mod selection;
 pub mod spec;
 pub mod stage;
+pub mod stages;
 pub mod text;
