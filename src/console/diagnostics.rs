@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 use crate::spec::{Mark, Origin, Problem, Problems, Sources};
 use crate::text::count;
 
+/// The most characters of a line that are shown.
+const WIDEST: usize = 140;
+
 /// All problems, ready to print, with how many there are at the end.
 pub fn render(problems: &Problems) -> String {
     let mut text = String::new();
@@ -42,8 +45,12 @@ fn excerpt(mark: Mark, label: &str, arrow: &str, gutter: usize, sources: &Source
     let _ = writeln!(text, "{:gutter$}{arrow} {place}", "");
     let Some(line) = source.text.lines().nth(mark.line as usize - 1) else { return };
     let line = line.trim_end().replace('\t', " ");
-    let indent: usize = line.chars().take(mark.column as usize - 1).map(width).sum();
-    let underlined: usize = line.chars().skip(mark.column as usize - 1).take(mark.width as usize).map(width).sum();
+    // Of a line that is too long, the part around the place.
+    let place = mark.column as usize - 1;
+    let first = if line.chars().count() > WIDEST { place.saturating_sub(WIDEST / 2) } else { 0 };
+    let line: String = line.chars().skip(first).take(WIDEST).collect();
+    let indent: usize = line.chars().take(place - first).map(width).sum();
+    let underlined: usize = line.chars().skip(place - first).take(mark.width as usize).map(width).sum();
     let underline = format!("{:indent$}{} {label}", "", "^".repeat(underlined.max(1)));
     let _ = writeln!(text, "{:gutter$} |", "");
     let _ = writeln!(text, "{:gutter$} | {line}", mark.line);

@@ -43,7 +43,8 @@ pub(super) fn value(stage: &str, name: &str, param: &Param, node: &Node) -> Resu
             for item in items {
                 let word = choice(item, "a word")?;
                 if chosen.contains(&word) {
-                    return Err(wrong(node, expected));
+                    let (expected, found) = (expected.to_string(), format!("one with {} twice", item.describe()));
+                    return Err(ProblemKind::WrongType { what, expected, found }.at(item.mark));
                 }
                 chosen.push(word);
             }

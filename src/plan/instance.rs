@@ -218,7 +218,7 @@ impl<'a> Instance<'a> {
                 }
                 Wire::Nothing if !input.optional => {
                     let (owner, what) = (format!("stage `{}`", wired.name), format!("the input `{slot}`"));
-                    let hint = Some(format!("add `{slot}:` to its `inputs`; {}", input.doc.trim_end()));
+                    let hint = Some(format!("add `{slot}:` to its `inputs`. {}", input.doc.trim_end()));
                     problems.add(ProblemKind::Missing { owner, what, hint }.at(wired.mark));
                 }
                 Wire::Nothing | Wire::Broken => {}

@@ -155,7 +155,7 @@ impl<'a> Wiring<'a> {
     }
 
     fn slot(&self, index: usize, signature: &'a Signature, slot: &str, mark: Mark) -> Result<&'a str, Problem> {
-        let owner = || Some(format!("`{}`, a stage of the kind `{}`", self.stages[index].name, signature.kind));
+        let owner = || Some(owner(self.stages[index].name, signature));
         match signature.outputs.get_key_value(slot) {
             Some((slot, _)) => Ok(slot),
             None => Err(ProblemKind::unknown("output", slot, owner(), signature.outputs.keys()).at(mark)),
@@ -175,7 +175,7 @@ impl<'a> Wiring<'a> {
         let mut links = HashMap::new();
         for (slot, entry) in &stage.inputs {
             let Some((slot, _)) = signature.inputs.get_key_value(slot) else {
-                let owner = Some(format!("`{}`, a stage of the kind `{}`", self.stages[index].name, signature.kind));
+                let owner = Some(owner(self.stages[index].name, signature));
                 problems.add(ProblemKind::unknown("input", slot, owner, signature.inputs.keys()).at(entry.key));
                 continue;
             };
@@ -438,7 +438,7 @@ pub(super) fn settings<'a>(
 ) -> Vec<Setting<'a>> {
     for (param, entry) in said {
         if !signature.params.contains_key(param) {
-            let owner = Some(format!("`{stage}`, a stage of the kind `{}`", signature.kind));
+            let owner = Some(owner(stage, signature));
             problems.add(ProblemKind::unknown("param", param, owner, signature.params.keys()).at(entry.key));
         }
     }
@@ -449,7 +449,7 @@ pub(super) fn settings<'a>(
             (None, None) if param.optional => Some(Node::new(mark, Value::Null)),
             (None, None) => {
                 let (owner, what) = (format!("stage `{stage}`"), format!("the param `{name}`"));
-                let hint = Some(format!("add `{name}:` to its `params`; {}", param.doc.trim_end()));
+                let hint = Some(format!("add `{name}:` to its `params`. {}", param.doc.trim_end()));
                 problems.add(ProblemKind::Missing { owner, what, hint }.at(mark));
                 None
             }
@@ -470,6 +470,14 @@ pub(super) fn settings<'a>(
         Setting { name, param, value }
     };
     signature.params.iter().map(&mut setting).collect()
+}
+
+/// A stage as the owner of params and slots.
+fn owner(stage: &str, signature: &Signature) -> String {
+    match signature.kind == stage {
+        true => format!("`{stage}`"),
+        false => format!("`{stage}`, a stage of the kind `{}`", signature.kind),
+    }
 }
 
 /// Whether a slot is used where the params have these values.

@@ -224,7 +224,8 @@ fn options(overrides: &Overrides, problems: &mut Problems) -> Vec<Map> {
             (None, Some((key, value))) => (key.trim(), value, key.chars().count() as u32 + 2),
             (None, None) => {
                 let hint = "write `--set key=value`".to_string();
-                problems.add(ProblemKind::BadPatch { key: text.to_string(), hint }.at(source.start()));
+                let mark = Mark { width: text.chars().count().max(1) as u32, ..source.start() };
+                problems.add(ProblemKind::BadPatch { key: text.to_string(), hint }.at(mark));
                 return;
             }
         };

@@ -94,7 +94,10 @@ impl Scan {
             let (event, span) = event.map_err(|error| {
                 let at = *error.marker();
                 let mark = self.mark(&Span::new(at, at));
-                syntax(error.info().to_string(), text, mark)
+                match error.info() {
+                    "recursion limit exceeded" => ProblemKind::TooDeep { limit: DEEPEST }.at(mark),
+                    info => syntax(info.to_string(), text, mark),
+                }
             })?;
             let mark = self.mark(&span);
             match event {

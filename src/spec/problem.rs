@@ -11,7 +11,7 @@ pub struct Problem {
     /// Where.
     pub mark: Mark,
     /// What.
-    pub kind: ProblemKind,
+    pub kind: Box<ProblemKind>,
     /// Other places that have to do with it, each with what it is.
     pub related: Vec<(Mark, &'static str)>,
     /// The arm that has the problem, where others do not.
@@ -227,11 +227,11 @@ impl ProblemKind {
             ProblemKind::Syntax { hint, .. } => hint.map(str::to_string),
             ProblemKind::Unreadable { near, .. } => near.as_ref().map(|near| format!("did you mean `{near}`?")),
             ProblemKind::NoSuite { name, known } => {
-                let listed = match known.is_empty() {
+                let all = match known.is_empty() {
                     true => "a suite is a file `suites/<name>.yaml` beside the experiment or above it".to_string(),
-                    false => format!("there are {}", ticked_list(known)),
+                    false => listed(known),
                 };
-                Some(meant(name, known).unwrap_or(listed))
+                Some(meant(name, known).unwrap_or(all))
             }
             ProblemKind::Unknown { name, known, .. } => meant_or_listed(name, known),
             ProblemKind::UnknownReference { segment, known, .. } => meant_or_listed(segment, known),
@@ -278,7 +278,7 @@ impl ProblemKind {
 
     /// The same at a place.
     pub fn at(self, mark: Mark) -> Problem {
-        Problem { mark, kind: self, related: Vec::new(), arm: None }
+        Problem { mark, kind: Box::new(self), related: Vec::new(), arm: None }
     }
 }
 
@@ -349,6 +349,11 @@ fn meant(word: &str, known: &[String]) -> Option<String> {
 }
 
 fn meant_or_listed(word: &str, known: &[String]) -> Option<String> {
-    let listed = || (!known.is_empty()).then(|| format!("there are {}", ticked_list(known)));
-    meant(word, known).or_else(listed)
+    meant(word, known).or_else(|| (!known.is_empty()).then(|| listed(known)))
+}
+
+/// `there is `a``, `there are `a` and `b``.
+fn listed(known: &[String]) -> String {
+    let verb = if known.len() == 1 { "is" } else { "are" };
+    format!("there {verb} {}", ticked_list(known))
 }

@@ -35,8 +35,36 @@ fn every_experiment_file_is_planned() {
 fn the_smoke_test_plans_the_whole_method_and_shares_what_both_arms_do() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/smoke.yaml");
     let plan = plan_file(&file, &declared(), &Overrides::default()).unwrap();
-    insta::assert_snapshot!(describe(&plan), @"");
-    insta::assert_snapshot!(plan.title, @"");
+    insta::assert_snapshot!(describe(&plan), @r#"
+    Sequential/s0/first = Adapt-∞/s0/first: ingest
+    Sequential/s0/start = Adapt-∞/s0/start: evaluate model=base
+    Sequential/s0/t1/arrival: ingest
+    Sequential/s0/t1/ingest = Adapt-∞/s0/t1/ingest: ingest pool=Sequential/s0/first.pool
+    Sequential/s0/t1/train: train data=Sequential/s0/t1/arrival.pool model=base
+    Sequential/s0/t1/prune: prune pool=Sequential/s0/t1/ingest.pool
+    Sequential/s0/t1/evaluate: evaluate model=Sequential/s0/t1/train.model
+    Sequential/s0/t2/arrival: ingest
+    Sequential/s0/t2/ingest: ingest pool=Sequential/s0/t1/prune.pool
+    Sequential/s0/t2/train: train data=Sequential/s0/t2/arrival.pool model=Sequential/s0/t1/train.model
+    Sequential/s0/t2/prune: prune pool=Sequential/s0/t2/ingest.pool
+    Sequential/s0/t2/evaluate: evaluate model=Sequential/s0/t2/train.model
+    Adapt-∞/s0/t1/gradient: gradient model=base pool=Sequential/s0/t1/ingest.pool
+    Adapt-∞/s0/t1/cluster: cluster vectors=Adapt-∞/s0/t1/gradient.gradient
+    Adapt-∞/s0/t1/score: score model=base pool=Sequential/s0/t1/ingest.pool
+    Adapt-∞/s0/t1/select: select clusters=Adapt-∞/s0/t1/cluster.clusters pool=Sequential/s0/t1/ingest.pool scores=Adapt-∞/s0/t1/score.scores
+    Adapt-∞/s0/t1/train: train data=Adapt-∞/s0/t1/select.subset model=base
+    Adapt-∞/s0/t1/prune: prune clusters=Adapt-∞/s0/t1/cluster.clusters pool=Sequential/s0/t1/ingest.pool vectors=Adapt-∞/s0/t1/gradient.hidden
+    Adapt-∞/s0/t1/evaluate: evaluate model=Adapt-∞/s0/t1/train.model
+    Adapt-∞/s0/t2/ingest: ingest pool=Adapt-∞/s0/t1/prune.pool
+    Adapt-∞/s0/t2/gradient: gradient model=Adapt-∞/s0/t1/train.model pool=Adapt-∞/s0/t2/ingest.pool
+    Adapt-∞/s0/t2/cluster: cluster vectors=Adapt-∞/s0/t2/gradient.gradient
+    Adapt-∞/s0/t2/score: score model=Adapt-∞/s0/t1/train.model pool=Adapt-∞/s0/t2/ingest.pool
+    Adapt-∞/s0/t2/select: select clusters=Adapt-∞/s0/t2/cluster.clusters pool=Adapt-∞/s0/t2/ingest.pool scores=Adapt-∞/s0/t2/score.scores
+    Adapt-∞/s0/t2/train: train data=Adapt-∞/s0/t2/select.subset model=Adapt-∞/s0/t1/train.model
+    Adapt-∞/s0/t2/prune: prune clusters=Adapt-∞/s0/t2/cluster.clusters pool=Adapt-∞/s0/t2/ingest.pool vectors=Adapt-∞/s0/t2/gradient.hidden
+    Adapt-∞/s0/t2/evaluate: evaluate model=Adapt-∞/s0/t2/train.model
+    "#);
+    insta::assert_snapshot!(plan.title, @"Smoke test (miniature suite)");
     assert_eq!(plan.shared, 3);
 }
 
@@ -49,7 +77,7 @@ fn table_3_computes_gradients_only_for_the_arms_that_use_them() {
         plan.order().filter(|stage| plan[*stage].kind == kind && named(&plan[*stage].names)).count()
     };
     assert_eq!(of("Sequential", "gradient"), 0);
-    assert_eq!(of("Sequential", "ingest"), 5);
+    assert_eq!(of("Sequential", "train"), 3 * 5);
     assert_eq!(of("Random", "gradient"), 3 * 5 - 2);
     assert_eq!(plan.tables[0].runs.len(), 6 * 3);
     let run = &plan.tables[0].runs[0];

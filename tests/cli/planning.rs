@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 use proptest::prelude::*;
-use runner::plan::{Plan, Source};
+use runner::plan::{Output, Plan, Source};
 use runner::stage::{Registry, Stage};
 
 use crate::support::{Declared, Project, declared, describe, overrides};
@@ -27,13 +27,32 @@ fn plan(project: &Project) -> Plan {
 
 #[test]
 fn without_a_report_everything_is_planned() {
-    assert_snapshot!(Project::of(DATA).planned(&[]), @"");
+    assert_snapshot!(Project::of(DATA).planned(&[]), @r#"
+    data: ingest
+    model: train data=data.pool
+    vectors: gradient model=model.model pool=data.pool
+    groups: cluster vectors=vectors.gradient
+    scores: score model=model.model pool=data.pool
+    pick: select clusters=groups.clusters pool=data.pool scores=scores.scores
+    final: train data=pick.subset model=model.model
+    measure: evaluate model=final.model
+    "#);
 }
 
 #[test]
 fn a_slot_that_the_params_do_not_use_is_not_planned_for() {
     let arms = "arms:\n  Random: {pick: {sampler: random, allocation: whole}}\n  Top: {pick.sampler: top, pick.allocation: whole}\n";
-    assert_snapshot!(Project::of(&format!("{DATA}{arms}{TABLE}")).planned(&[]), @"");
+    assert_snapshot!(Project::of(&format!("{DATA}{arms}{TABLE}")).planned(&[]), @r#"
+    Random/data = Top/data: ingest
+    Random/model = Top/model: train data=Random/data.pool
+    Random/pick: select pool=Random/data.pool
+    Random/final: train data=Random/pick.subset model=Random/model.model
+    Random/measure: evaluate model=Random/final.model
+    Top/scores: score model=Random/model.model pool=Random/data.pool
+    Top/pick: select pool=Random/data.pool scores=Top/scores.scores
+    Top/final: train data=Top/pick.subset model=Random/model.model
+    Top/measure: evaluate model=Top/final.model
+    "#);
 }
 
 #[test]
@@ -41,7 +60,12 @@ fn a_matrix_is_every_combination_within_every_arm() {
     let text = "arms: {A: {}, B: {pick.sampler: random}}\nmatrix: {pick.budget: [1, 2], groups.clusters: [3]}\n";
     let plan = plan(&Project::of(&format!("{DATA}{text}{TABLE}")));
     let runs: Vec<&str> = plan.tables[0].runs.iter().filter_map(|run| run.arm.as_deref()).collect();
-    assert_snapshot!(runs.join("\n"), @"");
+    assert_snapshot!(runs.join("\n"), @r#"
+    A, pick.budget=1, groups.clusters=3
+    A, pick.budget=2, groups.clusters=3
+    B, pick.budget=1, groups.clusters=3
+    B, pick.budget=2, groups.clusters=3
+    "#);
 }
 
 #[test]
@@ -62,18 +86,13 @@ fn the_command_line_has_the_last_word() {
     let plan = project.plan(&declared(), &overrides(&["final.batch=16", "final.inputs.data=data.pool"])).unwrap();
     let last = plan.find("final").unwrap();
     assert_eq!(plan[last].params["batch"], 16);
-    assert_eq!(
-        plan[last].inputs["data"],
-        Source::Stage(plan.tables.first().map_or_else(
-            || runner::plan::Output { stage: plan.find("data").unwrap(), slot: "pool".to_string() },
-            |_| unreachable!("there is no report"),
-        ))
-    );
+    let data = plan.find("data").unwrap();
+    assert_eq!(plan[last].inputs["data"], Source::Stage(Output { stage: data, slot: "pool".to_string() }));
 }
 
 #[test]
 fn equal_numbers_are_equal_however_they_are_written() {
-    let text = "stages:\n  a: {use: cluster, inputs: {vectors: {path: v}}}\n  data: {use: ingest, params: {name: d, path: d.json}}\n  b: {use: train, inputs: {data: data.pool}, params: {alpha: 16}}\n  c: {use: train, inputs: {data: data.pool}, params: {alpha: 16.0}}\n";
+    let text = "stages:\n  data: {use: ingest, params: {name: d, path: d.json}}\n  b: {use: train, inputs: {data: data.pool}, params: {alpha: 16}}\n  c: {use: train, inputs: {data: data.pool}, params: {alpha: 16.0}}\n";
     let plan = plan(&Project::of(text));
     assert_eq!(plan.shared, 1);
     assert_eq!(plan[plan.find("b").unwrap()].names, ["b", "c"]);
@@ -102,7 +121,12 @@ arms:
             format!("{}: {} {} {}", stage.name(), stage.params["name"], stage.params["limit"], path.display())
         })
         .collect();
-    assert_snapshot!(shown.join("\n"), @"");
+    assert_snapshot!(shown.join("\n"), @r#"
+    As it is/a: "tiny" 3 suites/t.json
+    Patched/a: "tiny" 5 suites/t.json
+    Another/a: "other" 3 suites/t.json
+    Inline/a: "inline" null suites/t.json
+    "#);
 }
 
 #[test]
