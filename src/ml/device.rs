@@ -1,7 +1,7 @@
 //! The one place where the library's generic code meets a backend.
 
 use burn::backend::{Autodiff, Flex};
-use burn::tensor::backend::Backend;
+use burn::tensor::Device;
 
 /// What models compute with.
 pub type Compute = Flex;
@@ -9,6 +9,6 @@ pub type Compute = Flex;
 pub type Differentiable = Autodiff<Compute>;
 
 /// The device that models compute on.
-pub fn default() -> <Compute as Backend>::Device {
+pub fn default() -> Device<Compute> {
     Default::default()
 }

@@ -1,22 +1,26 @@
-//! Weights to start from: a model drawn from a seed, and fresh adapters.
+//! A model to start from, drawn from a seed.
 
-use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
+use std::path::Path;
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::config::LlavaConfig;
-use super::kernels::Kernels;
-use super::linear::Adapter;
-use super::llava::Llava;
-use super::weights::{Tensor as Host, Weights};
+use super::names;
+use super::tensors::Tensor as Host;
+use super::weights::{Checkpoint, Weights};
 
-/// A model drawn from `seed`: linear and embedding weights from a normal distribution with the
+/// A model of the architecture in a folder (config.json and tokenizer.json), drawn from `seed`: linear and embedding weights from a normal distribution with the
 /// standard deviation 1/√inputs, norms of one, biases of zero.
-pub fn weights(config: &LlavaConfig, seed: u64) -> Weights {
-    let mut draw = Draw { generator: ChaCha8Rng::seed_from_u64(seed), spare: None };
-    let mut weights = Weights::new();
-    for (name, shape) in config.shapes() {
+///
+/// # Errors
+///
+/// If the config cannot be read.
+pub fn checkpoint(architecture: &Path, seed: u64) -> anyhow::Result<Checkpoint> {
+    let config = LlavaConfig::read(architecture)?;
+    let mut draw = Draw::new(seed);
+    let mut weights = Weights::default();
+    for (name, shape) in names::shapes(&config) {
         let size: usize = shape.iter().product();
         let values = if name.ends_with("bias") {
             vec![0.0; size]
@@ -31,42 +35,23 @@ pub fn weights(config: &LlavaConfig, seed: u64) -> Weights {
         };
         weights.insert(name, Host { shape, values });
     }
-    weights
+    Ok(Checkpoint { config, weights, companions: architecture.to_path_buf() })
 }
 
-/// Gives every linear layer of the decoder a fresh adapter: A uniform in ±1/√inputs (Kaiming with
-/// slope √5, as PEFT draws it), B zero.
-pub fn attach_adapters<B: Kernels>(model: &mut Llava<B>, rank: usize, alpha: f64, dropout: f64, seed: u64) {
-    let mut draw = Draw { generator: ChaCha8Rng::seed_from_u64(seed), spare: None };
-    let device = model.device().clone();
-    for linear in model.language.adapted_mut() {
-        let [inputs, outputs] = linear.weight.dims();
-        let (a, b) = fresh::<B>(inputs, outputs, rank, &mut draw, &device);
-        linear.adapter = Some(Adapter { a, b, scale: alpha / rank as f64, dropout });
-    }
-}
-
-fn fresh<B: Backend>(
-    inputs: usize,
-    outputs: usize,
-    rank: usize,
-    draw: &mut Draw,
-    device: &B::Device,
-) -> (Tensor<B, 2>, Tensor<B, 2>) {
-    let bound = 1.0 / (inputs as f64).sqrt();
-    let values: Vec<f32> = (0..inputs * rank).map(|_| ((draw.uniform() * 2.0 - 1.0) * bound) as f32).collect();
-    let a = Tensor::from_data(TensorData::new(values, [inputs, rank]), device);
-    (a, Tensor::zeros([rank, outputs], device))
-}
-
-struct Draw {
+/// Random numbers for weights.
+pub struct Draw {
     generator: ChaCha8Rng,
     spare: Option<f64>,
 }
 
 impl Draw {
+    /// The numbers of `seed`.
+    pub fn new(seed: u64) -> Draw {
+        Draw { generator: ChaCha8Rng::seed_from_u64(seed), spare: None }
+    }
+
     /// Uniform in [0, 1).
-    fn uniform(&mut self) -> f64 {
+    pub fn uniform(&mut self) -> f64 {
         (self.generator.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 

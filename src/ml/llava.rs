@@ -8,8 +8,8 @@ use burn::tensor::{Int, Tensor, TensorData};
 use super::kernels::Kernels;
 use super::language::{Cache, Language, Watch};
 use super::linear::Linear;
-use super::samples::Inputs;
 use super::parameters::{Part, Source, Visitor, transposed};
+use super::samples::Inputs;
 use super::vision::Vision;
 use super::weights::{Checkpoint, Weights};
 

@@ -70,8 +70,7 @@ impl Samples {
     pub fn encode(directory: &Path, config: &LlavaConfig, items: &[Item], how: Encoding) -> anyhow::Result<Samples> {
         let tokenizer = Tokenizer::read(directory, config)?;
         let encode = |item: &Item| {
-            let turns: Vec<Turn<'_>> =
-                item.turns.iter().map(|(question, answer)| Turn { question, answer }).collect();
+            let turns: Vec<Turn<'_>> = item.turns.iter().map(|(question, answer)| Turn { question, answer }).collect();
             tokenizer.encode(&turns, how.labelled, how.max_length).with_context(|| format!("sample `{}`", item.name))
         };
         let encoded = items.iter().map(encode).collect::<anyhow::Result<Vec<_>>>()?;
@@ -95,7 +94,8 @@ impl Samples {
     pub fn prompts(directory: &Path, config: &LlavaConfig, items: &[Item]) -> anyhow::Result<Samples> {
         let tokenizer = Tokenizer::read(directory, config)?;
         let encode = |item: &Item| {
-            let (last, history) = item.turns.split_last().with_context(|| format!("sample `{}` is empty", item.name))?;
+            let (last, history) =
+                item.turns.split_last().with_context(|| format!("sample `{}` is empty", item.name))?;
             let history: Vec<Turn<'_>> = history.iter().map(|(question, answer)| Turn { question, answer }).collect();
             tokenizer.prompt(&history, &last.0).with_context(|| format!("sample `{}`", item.name))
         };

@@ -29,7 +29,12 @@ pub struct Likelihood {
 }
 
 /// Scores a batch in one forward pass.
-pub fn likelihood<B: Kernels>(model: &Llava<B>, hidden: Tensor<B, 2>, batch: &Batch, perplexity: Perplexity) -> Likelihood {
+pub fn likelihood<B: Kernels>(
+    model: &Llava<B>,
+    hidden: Tensor<B, 2>,
+    batch: &Batch,
+    perplexity: Perplexity,
+) -> Likelihood {
     let targets = Targets::of(batch);
     let logs = log_probabilities(model, hidden, &targets);
     let losses = host(token_losses(logs.clone(), &targets));

@@ -89,7 +89,10 @@ impl Training {
             }
             let norm = norm::<B>(&gradients);
             if !norm.is_finite() {
-                bail!("the gradient is not finite at step {step}, in a batch of the samples {}", samples.names(indices));
+                bail!(
+                    "the gradient is not finite at step {step}, in a batch of the samples {}",
+                    samples.names(indices)
+                );
             }
             let schedule = schedule(step, batches.len(), self.warmup);
             optimizer.advance();

@@ -3,17 +3,22 @@
 //!
 //! Unaware of where numbers come from: of stages, the plan and the cache.
 
+mod cell;
 mod column;
 mod golden;
+mod json;
 mod render;
 mod results;
+mod run;
 mod spec;
 mod table;
 
+pub use cell::Cell;
 pub use column::Column;
 pub use golden::{Difference, differences};
+pub use run::{Run, TableError};
 pub use spec::{Mistake, Over, Rows, TableSpec};
-pub use table::{Cell, Head, Row, Run, RunRecord, SkillRow, Table, TableError};
+pub use table::{Head, Row, RunRecord, SkillRow, Table};
 
 #[cfg(test)]
 mod tests {
@@ -146,6 +151,27 @@ mod tests {
         assert_eq!(skill.cells["forgetting_rate"].values, [Some((75.0 + 25.0) / 2.0), Some((50.0 + 50.0) / 2.0)]);
         assert!(!skill.cells.contains_key("pool_size"));
         assert_eq!(table.runs[3].results["ocr"], [0.0, 40.0, 45.0]);
+    }
+
+    #[test]
+    fn json_is_one_line_for_what_fits_on_it() {
+        let table = Table { columns: Vec::new(), body: Vec::new(), skills: Vec::new(), ..arms() };
+        insta::assert_snapshot!(table.to_json(), @r#"
+        {
+          "name": "t",
+          "title": "Two arms (toy suite)",
+          "rows": "arm",
+          "seeds": [0,1],
+          "columns": [],
+          "body": [],
+          "runs": [
+            {"arm":"Sequential","seed":0,"results":{"count-a":[80.0,40.0,20.0],"count-b":[40.0,40.0,30.0],"ocr":[0.0,50.0,50.0]}},
+            {"arm":"Sequential","seed":1,"results":{"count-a":[80.0,60.0,40.0],"count-b":[40.0,20.0,20.0],"ocr":[0.0,40.0,40.0]}},
+            {"arm":"Adapt-∞","seed":0,"results":{"count-a":[80.0,80.0,80.0],"count-b":[40.0,40.0,40.0],"ocr":[0.0,40.0,50.0]}},
+            {"arm":"Adapt-∞","seed":1,"results":{"count-a":[80.0,70.0,72.0],"count-b":[40.0,50.0,60.0],"ocr":[0.0,40.0,45.0]}}
+          ]
+        }
+        "#);
     }
 
     #[test]

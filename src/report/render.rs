@@ -2,8 +2,7 @@
 
 use console::{Alignment, measure_text_width, pad_str};
 
-use super::table::{Cell, Table};
-use super::{Column, Rows};
+use super::{Column, Rows, Table};
 
 impl Table {
     /// The table in Markdown, aligned so that it also reads as text, with the definitions of its
@@ -80,19 +79,10 @@ impl Table {
         let mut grid = vec![std::iter::once(corner.to_string()).chain(heads).collect()];
         let digits: Vec<usize> = (0..self.columns.len()).map(|place| self.digits(place)).collect();
         for row in &self.body {
-            let cells = row.cells.iter().zip(&digits).map(|(cell, digits)| text(cell, *digits));
+            let cells = row.cells.iter().zip(&digits).map(|(cell, digits)| cell.text(*digits));
             grid.push(std::iter::once(row.label.clone()).chain(cells).collect());
         }
         grid
-    }
-}
-
-/// `95.2 ± 1.3`, `95.2` where there is one value, `–` where nothing is known.
-fn text(cell: &Cell, digits: usize) -> String {
-    match (cell.mean, cell.deviation) {
-        (None, _) => "–".to_string(),
-        (Some(mean), None) => format!("{mean:.digits$}"),
-        (Some(mean), Some(deviation)) => format!("{mean:.digits$} ± {deviation:.digits$}"),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use indexmap::IndexSet;
 
-use super::table::{Cell, Run, TableError};
+use super::cell::Cell;
+use super::run::{Run, TableError};
 use super::{Column, TableSpec};
 use crate::artifact::{Benchmark, Metrics};
 use crate::selection::metrics;

@@ -1,29 +1,12 @@
 //! A table of results: runs in, rows of cells out, with everything they were computed from.
 
-use std::collections::BTreeMap;
-
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::cell::Cell;
 use super::results::Results;
+use super::run::{Run, TableError};
 use super::{Column, Rows, TableSpec};
-use crate::artifact::Metrics;
-use crate::selection::metrics;
-
-/// What one replicate of one arm brought.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Run {
-    /// The arm, where the experiment has arms.
-    pub arm: Option<String>,
-    /// The seed, where the experiment has seeds.
-    pub seed: Option<u64>,
-    /// The results after each time step, first to last.
-    pub steps: Vec<Metrics>,
-    /// Samples in the final pool, where the table asks for it.
-    pub pool_size: Option<usize>,
-    /// `stage.slot.key` → number, for each such column of the table.
-    pub values: BTreeMap<String, f64>,
-}
 
 /// A table, as it is written to JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -76,20 +59,6 @@ pub struct Row {
     pub cells: Vec<Cell>,
 }
 
-/// The replicates of one value.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Cell {
-    /// Their mean; none where nothing is known.
-    pub mean: Option<f64>,
-    /// Their standard deviation (of a sample, divisor n − 1); none for fewer than two.
-    pub deviation: Option<f64>,
-    /// How many are known.
-    pub n: usize,
-    /// The values, one per seed; a single one where it does not depend on the run.
-    pub values: Vec<Option<f64>>,
-}
-
 /// What an arm has to show for one skill.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -114,27 +83,6 @@ pub struct RunRecord {
     pub seed: Option<u64>,
     /// Benchmark → result after each time step, in percent.
     pub results: IndexMap<String, Vec<f64>>,
-}
-
-impl Run {
-    /// The run in words, for messages.
-    pub(super) fn words(&self) -> String {
-        match (&self.arm, self.seed) {
-            (Some(arm), Some(seed)) => format!("arm `{arm}` with seed {seed}"),
-            (Some(arm), None) => format!("arm `{arm}`"),
-            (None, Some(seed)) => format!("the run with seed {seed}"),
-            (None, None) => "the run".to_string(),
-        }
-    }
-}
-
-impl Cell {
-    /// Aggregates the values of one cell.
-    pub fn of(values: Vec<Option<f64>>) -> Cell {
-        let known: Vec<f64> = values.iter().flatten().copied().collect();
-        let (mean, deviation) = (metrics::mean(&known), metrics::sample_deviation(&known));
-        Cell { mean, deviation, n: known.len(), values }
-    }
 }
 
 impl RunRecord {
@@ -204,22 +152,6 @@ impl Table {
             runs: runs.iter().map(RunRecord::of).collect(),
         })
     }
-
-    /// The table as JSON, with every value that it aggregates.
-    pub fn to_json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).expect("BUG: a table is plain data");
-        text.push('\n');
-        text
-    }
-
-    /// Reads a table that was written with [`Table::to_json`].
-    ///
-    /// # Errors
-    ///
-    /// If the text is not one.
-    pub fn from_json(text: &str) -> Result<Table, serde_json::Error> {
-        serde_json::from_str(text)
-    }
 }
 
 /// What an arm is called where there are none.
@@ -256,39 +188,4 @@ fn skill_rows(spec: &TableSpec, results: &Results<'_>) -> Result<Vec<SkillRow>, 
         }
     }
     Ok(rows)
-}
-
-/// Why there is no table.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TableError {
-    /// There is nothing to show.
-    #[error("table `{0}` has no runs")]
-    NoRuns(String),
-    /// A run was never evaluated.
-    #[error("{0} has no results")]
-    NoResults(String),
-    /// Runs or time steps cannot be compared.
-    #[error("{run} has other benchmarks after time step {step} than the first run at its start")]
-    OtherBenchmarks {
-        /// Which run.
-        run: String,
-        /// Which time step, counted from 0.
-        step: usize,
-    },
-    /// The arm that others are compared with was not run with the same seed.
-    #[error("{run} cannot be compared with arm `{arm}`, which has no run with the same seed")]
-    NoReference {
-        /// Which run.
-        run: String,
-        /// The arm named in `relative_to`.
-        arm: String,
-    },
-    /// A run lacks what a column shows.
-    #[error("{run} brings no `{column}`")]
-    Missing {
-        /// Which run.
-        run: String,
-        /// The column.
-        column: String,
-    },
 }

@@ -20,7 +20,10 @@ pub fn rouge_l(expected: &str, answered: &str) -> f64 {
 }
 
 fn words(text: &str) -> Vec<&str> {
-    text.split_whitespace().map(|word| word.trim_matches(['.', ',', '!', '?'])).filter(|word| !word.is_empty()).collect()
+    text.split_whitespace()
+        .map(|word| word.trim_matches(['.', ',', '!', '?']))
+        .filter(|word| !word.is_empty())
+        .collect()
 }
 
 /// Intersection over union of two boxes written as `[left, top, right, bottom]`; none where a text

@@ -8,6 +8,7 @@
 //!
 //! Unaware of files, of artifacts and of where scores and vectors come from.
 
+pub mod answers;
 pub mod budget;
 pub mod duplicates;
 pub mod entropy;

@@ -67,7 +67,7 @@ impl Stage for Gradient {
             for (index, (row, mean)) in indices.iter().zip(rows) {
                 let finish = |vector: Vec<f32>| {
                     ensure!(vector.iter().all(|value| value.is_finite()), "it is not finite");
-                    Ok(if params.normalize { normalized(vector) } else { vector })
+                    if params.normalize { normalized(vector) } else { Ok(vector) }
                 };
                 let id = &pool.samples[*index].id;
                 gradient[*index] = finish(row.to_vec()).with_context(|| format!("the gradient of sample `{id}`"))?;

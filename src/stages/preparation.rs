@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use crate::artifact::Pool;
+use crate::ml::adapter::StoredAdapter;
 use crate::ml::conversation::Labelled;
 use crate::ml::device::{self, Compute};
 use crate::ml::gradient::Adapters;
-use crate::ml::initial;
 use crate::ml::llava::Llava;
+use crate::ml::lora;
 use crate::ml::samples::{Encoding, Item, Samples};
 use crate::ml::weights::Checkpoint;
 use crate::stage::Context;
@@ -49,10 +50,10 @@ pub struct Adapted {
 /// Reads the adapter beside a checkpoint, or draws a fresh one of this rank from the seed.
 pub fn adapters(checkpoint: &Checkpoint, rank: usize, alpha: f64, seed: u64) -> anyhow::Result<Adapted> {
     let device = device::default();
-    if let Some(stored) = crate::ml::adapter::StoredAdapter::find(&checkpoint.companions)? {
-        return Ok(Adapted { scale: stored.scale(), adapters: initial::stored_adapters(&stored, &device) });
+    if let Some(stored) = StoredAdapter::find(&checkpoint.companions)? {
+        return Ok(Adapted { scale: stored.scale(), adapters: lora::loaded(&stored, &device)? });
     }
     let mut model = Llava::<Compute>::load(checkpoint, &device);
-    initial::attach_adapters(&mut model, rank, alpha, 0.0, seed);
-    Ok(Adapted { scale: alpha / rank as f64, adapters: initial::attached_adapters(&mut model) })
+    lora::attach(&mut model, rank, alpha, 0.0, seed);
+    Ok(Adapted { scale: alpha / rank as f64, adapters: lora::attached(&mut model) })
 }

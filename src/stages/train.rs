@@ -5,10 +5,10 @@ use serde::Deserialize;
 
 use super::preparation::{encode, items};
 use crate::artifact::{CurvePoint, Pool, write_json_lines, write_summary};
-use crate::ml::adapter::Adapter;
 use crate::ml::device::{self, Differentiable};
 use crate::ml::initial;
 use crate::ml::llava::Llava;
+use crate::ml::lora;
 use crate::ml::optimizer::Trained;
 use crate::ml::train::Training;
 use crate::ml::weights::Checkpoint;
@@ -63,7 +63,7 @@ impl Stage for Train {
         let trained = match params.method {
             Method::Full => Trained::Everything,
             Method::Lora => {
-                initial::attach_adapters(&mut model, params.rank, params.alpha, params.dropout, params.seed);
+                lora::attach(&mut model, params.rank, params.alpha, params.dropout, params.seed);
                 Trained::Adapters
             }
         };
@@ -89,7 +89,7 @@ impl Stage for Train {
 
         let directory = context.output("model")?;
         if params.method == Method::Lora {
-            let adapter = Adapter::detach(&mut model, params.rank, params.alpha, params.dropout);
+            let adapter = lora::merge(&mut model, params.rank, params.alpha, params.dropout);
             adapter.write(directory)?;
         }
         model.store(&mut checkpoint.weights);

@@ -180,6 +180,13 @@ mod tests {
         }
 
         #[test]
+        fn a_cluster_that_fits_its_share_is_taken_whole(sizes in clusters(), budget in 0usize..2000) {
+            let share = budget / sizes.len();
+            let shares = uniform(&sizes, budget);
+            prop_assert!(sizes.iter().zip(shares).all(|(size, given)| *size > share || given == *size));
+        }
+
+        #[test]
         fn shares_of_clusters_that_are_not_full_differ_by_one_at_most(sizes in clusters(), budget in 0usize..2000) {
             let shares = uniform(&sizes, budget);
             let most = shares.iter().max().copied().unwrap_or(0);
