@@ -40,4 +40,5 @@ pub mod report;
 pub mod scheduler;
 pub mod selection;
 pub mod stage;
+pub mod stages;
 pub mod text;

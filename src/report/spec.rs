@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::text::did_you_mean;
+use super::Column;
+use crate::text::{did_you_mean, ticked_list};
 
 /// A table of the `report:` section.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,29 +48,6 @@ pub enum Over {
     Seed,
 }
 
-/// A column of a table.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Column {
-    /// Percent of the reference arm's best result, mean over benchmarks and time steps.
-    RelativeGain,
-    /// Percent lost from the best result so far, mean over benchmarks and later time steps.
-    ForgettingRate,
-    /// The same, where an improvement counts as negative forgetting.
-    ForgettingSigned,
-    /// Percent, mean over skills of the mean over each skill's benchmarks, at the last time step.
-    AverageAccuracy,
-    /// Samples in the pool after the last time step.
-    PoolSize,
-    /// Percent, mean over the benchmarks of a skill at the last time step.
-    Accuracy,
-    /// Percent that always giving the commonest answer would score.
-    Chance,
-    /// Samples in the benchmarks of a skill.
-    Samples,
-    /// `stage.slot.key`: a number in an artifact's summary, at the last time step.
-    Summary(String),
-}
-
 /// Something in a [`TableSpec`] that cannot be meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
@@ -81,49 +59,6 @@ pub struct Mistake {
     pub message: String,
     /// How to mend it.
     pub hint: Option<String>,
-}
-
-impl Column {
-    /// The columns with a name of their own, in the order of the documentation.
-    pub const BUILTIN: [(&'static str, Column); 8] = [
-        ("relative_gain", Column::RelativeGain),
-        ("forgetting_rate", Column::ForgettingRate),
-        ("forgetting_signed", Column::ForgettingSigned),
-        ("average_accuracy", Column::AverageAccuracy),
-        ("pool_size", Column::PoolSize),
-        ("accuracy", Column::Accuracy),
-        ("chance", Column::Chance),
-        ("samples", Column::Samples),
-    ];
-
-    /// The column called `name`, if there is one. A name with two dots reads a summary; whether
-    /// there is such a stage and slot is not known here.
-    pub fn parse(name: &str) -> Option<Column> {
-        if let Some((_, column)) = Column::BUILTIN.iter().find(|(builtin, _)| *builtin == name) {
-            return Some(column.clone());
-        }
-        let parts: Vec<&str> = name.split('.').collect();
-        (parts.len() == 3 && parts.iter().all(|part| !part.is_empty())).then(|| Column::Summary(name.to_string()))
-    }
-
-    /// The name that experiments write.
-    pub fn name(&self) -> &str {
-        match self {
-            Column::Summary(name) => name,
-            builtin => {
-                let known = Column::BUILTIN.iter().find(|(_, column)| column == builtin);
-                known.map_or("", |(name, _)| name)
-            }
-        }
-    }
-
-    /// Whether a table with these rows can have the column.
-    pub fn fits(&self, rows: Rows) -> bool {
-        match self {
-            Column::Accuracy | Column::Chance | Column::Samples => rows == Rows::Skill,
-            _ => rows == Rows::Arm,
-        }
-    }
 }
 
 impl TableSpec {
@@ -167,7 +102,7 @@ impl TableSpec {
                         Some(near) => format!("did you mean `{near}`?"),
                         None => format!(
                             "there are {}, and `stage.slot.key` reads an artifact's summary",
-                            crate::text::ticked_list(names)
+                            ticked_list(names)
                         ),
                     };
                     add("columns", place, format!("unknown column `{name}`"), Some(hint));
@@ -222,14 +157,6 @@ mod tests {
         assert_eq!(spec.mistakes(&["Sequential", "Random"]), []);
         assert_eq!(spec.summaries(), ["train.curve.steps"]);
         assert_eq!(spec.columns()[0], Column::RelativeGain);
-    }
-
-    #[test]
-    fn every_builtin_column_has_one_name() {
-        for (name, column) in Column::BUILTIN {
-            assert_eq!(column.name(), name);
-            assert_eq!(Column::parse(name), Some(column));
-        }
     }
 
     #[test]
