@@ -33,6 +33,8 @@
 pub mod artifact;
 pub mod digest;
 pub mod mini;
+#[cfg(feature = "ml")]
+pub mod ml;
 pub mod selection;
 pub mod stage;
 pub mod text;
