@@ -35,6 +35,8 @@ pub mod digest;
 pub mod mini;
 #[cfg(feature = "ml")]
 pub mod ml;
+pub mod report;
 pub mod selection;
 pub mod stage;
+pub mod stages;
 pub mod text;

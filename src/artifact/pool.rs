@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -90,6 +91,27 @@ pub struct Choice {
     /// Its score by that scorer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f32>,
+}
+
+/// What one cluster gave to a subset, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    /// The cluster; absent where the whole pool was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<usize>,
+    /// Samples in it.
+    pub size: usize,
+    /// Its part of the budget.
+    pub budget: usize,
+    /// Samples chosen from it.
+    pub chosen: usize,
+    /// The scorer that ranked them, where one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scorer: Option<String>,
+    /// Scorer → entropy of its scores in the cluster, in bits, where that decided; `null` where it
+    /// is infinite.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub entropies: IndexMap<String, Option<f64>>,
 }
 
 impl Pool {

@@ -3,7 +3,8 @@
 //!
 //! The resize is Pillow's bicubic filter (a = −½, widened when shrinking, in fixed point, first along rows
 //! and then along columns with rounding to bytes between them) to the last bit; from Pillow 13 on, images
-//! that shrink more in height than in width come out a little different there, columns going first. Unaware of samples and tensors' devices.
+//! that shrink more in height than in width come out a little different there, columns going first.
+//! Unaware of samples and tensors' devices.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs;

@@ -24,6 +24,17 @@ impl Weights {
         self.tensors.insert(name.into(), tensor);
     }
 
+    /// Puts new values into the tensor `name`, which keeps its shape.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such tensor, or its size is another.
+    pub fn replace(&mut self, name: &str, values: Vec<f32>) {
+        let tensor = self.tensors.get_mut(name).expect("BUG: a model has the tensors that it was built from");
+        assert_eq!(tensor.values.len(), values.len(), "BUG: `{name}` keeps its size");
+        tensor.values = values;
+    }
+
     /// The tensor `name`.
     ///
     /// # Errors

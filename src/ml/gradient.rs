@@ -1,0 +1,161 @@
+//! Per-sample gradients of LoRA matrices, in batches.
+//!
+//! For a linear layer with output gradient δ and adapter input x, the loss of sample i has
+//! `∂L/∂B = s · Σₜ δₜ (A xₜ)ᵀ` and `∂L/∂A = s · Σₜ (Bᵀ δₜ) xₜᵀ` over the sample's positions: two
+//! batched products, once x and δ are captured (the sum of the losses of a batch has, at the
+//! positions of a sample, that sample's δ). The backward pass stops at the lowest tapped layer,
+//! because nothing below it is tracked.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, ensure};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Tensor, TensorData};
+
+use super::kernels::Kernels;
+use super::language::Watch;
+use super::linear::{Tap, Taps};
+use super::llava::{Llava, host};
+use super::loss::{Targets, sum_of_sample_losses};
+use super::projection::Projection;
+use super::samples::Inputs;
+
+/// The adapters of the linear layers by name: A `[in, rank]` and B `[rank, out]`.
+pub type Adapters<B> = BTreeMap<String, (Tensor<B, 2>, Tensor<B, 2>)>;
+
+/// What to extract from each sample.
+#[derive(Debug, Clone)]
+pub struct Extraction {
+    /// Decoder layers whose adapters' gradients are wanted, ascending.
+    pub layers: Vec<usize>,
+    /// Alpha over rank of the adapters.
+    pub scale: f64,
+}
+
+/// The gradients and hidden states of a batch.
+#[derive(Debug)]
+pub struct Extracted<B: Backend> {
+    /// Unprojected gradients, `[batch, parameters]`: layer by layer; q, k, v, o, gate, up, down; A
+    /// `[rank, in]` before B `[out, rank]`, each row by row.
+    pub gradients: Tensor<B, 2>,
+    /// Mean over a sample's positions of the output of the last chosen layer, `[batch, hidden]`.
+    pub hidden: Vec<Vec<f32>>,
+}
+
+impl Extraction {
+    /// Extracts from one batch. The adapters are those that `model`'s weights already include (or
+    /// whose B is zero): they are not added again.
+    ///
+    /// # Errors
+    ///
+    /// If an adapter is missing.
+    pub fn run<B: Kernels + AutodiffBackend>(
+        &self,
+        model: &Llava<B>,
+        adapters: &Adapters<B::InnerBackend>,
+        inputs: &Inputs,
+    ) -> anyhow::Result<Extracted<B::InnerBackend>> {
+        let batch = &inputs.text;
+        let layer = *self.layers.last().context("no layer is chosen")?;
+        let mut watch = Watch { taps: Taps { layers: self.layers.clone(), taps: vec![] }, layer, hidden: None };
+        let hidden = model.forward(inputs, None, Some(&mut watch));
+        let found = sum_of_sample_losses(model, hidden, &Targets::of(batch)).backward();
+        let mut parts = Vec::new();
+        for Tap { name, input, probe } in watch.taps.taps {
+            let (a, b) = adapters.get(&name).with_context(|| format!("there is no adapter for `{name}`"))?;
+            let split = |x: Tensor<B::InnerBackend, 2>| {
+                let width = x.dims()[1];
+                x.reshape([batch.samples, batch.tokens, width])
+            };
+            let delta = probe.grad(&found).context("the loss does not depend on a tapped layer")? * self.scale;
+            let input = input.inner();
+            let low = input.clone().matmul(a.clone());
+            let back = delta.clone().matmul(b.clone().transpose());
+            let of_a = split(back).swap_dims(1, 2).matmul(split(input));
+            let of_b = split(delta).swap_dims(1, 2).matmul(split(low));
+            for gradient in [of_a, of_b] {
+                let [samples, rows, columns] = gradient.dims();
+                parts.push(gradient.reshape([samples, rows * columns]));
+            }
+        }
+        let kept = watch.hidden.context("the chosen layer is not in the model")?;
+        Ok(Extracted { gradients: Tensor::cat(parts, 1), hidden: means(&host(kept), batch) })
+    }
+}
+
+/// The mean over each sample's positions of `rows` `[batch · tokens, width]`.
+fn means(rows: &[f32], batch: &super::batch::Batch) -> Vec<Vec<f32>> {
+    let width = rows.len() / (batch.samples * batch.tokens);
+    let samples = rows.chunks_exact(batch.tokens * width).zip(&batch.lengths);
+    let mean = |(rows, length): (&[f32], &usize)| {
+        let mut sum = vec![0.0f32; width];
+        for row in rows.chunks_exact(width).take(*length) {
+            for (sum, value) in sum.iter_mut().zip(row) {
+                *sum += value;
+            }
+        }
+        sum.iter().map(|value| value / *length as f32).collect()
+    };
+    samples.map(mean).collect()
+}
+
+/// A projection that keeps the blocks of its matrix that fit in memory.
+pub struct Projector<B: Backend> {
+    projection: Projection,
+    blocks: BTreeMap<usize, Tensor<B, 2>>,
+    device: B::Device,
+}
+
+/// Rows of the projection matrix that are made at a time.
+const BLOCK: usize = 4096;
+/// Elements of the matrix that are kept: 256 MiB.
+const KEPT: usize = 64 << 20;
+
+impl<B: Backend> Projector<B> {
+    /// A projector on `device`.
+    pub fn new(projection: Projection, device: &B::Device) -> Projector<B> {
+        Projector { projection, blocks: BTreeMap::new(), device: device.clone() }
+    }
+
+    /// Projects `gradients` `[batch, parameters]` to `[batch, dimensions]`.
+    pub fn project(&mut self, gradients: Tensor<B, 2>) -> Tensor<B, 2> {
+        let [samples, parameters] = gradients.dims();
+        let dimensions = self.projection.dimensions;
+        let mut sum = Tensor::<B, 2>::zeros([samples, dimensions], &self.device);
+        for start in (0..parameters).step_by(BLOCK) {
+            let rows = BLOCK.min(parameters - start);
+            let block = match self.blocks.get(&start) {
+                Some(block) if block.dims()[0] == rows => block.clone(),
+                _ => {
+                    let values = self.projection.block(start..start + rows);
+                    let block = Tensor::from_data(TensorData::new(values, [rows, dimensions]), &self.device);
+                    if (start + rows) * dimensions <= KEPT {
+                        self.blocks.insert(start, block.clone());
+                    }
+                    block
+                }
+            };
+            sum = sum + gradients.clone().narrow(1, start, rows).matmul(block);
+        }
+        sum
+    }
+}
+
+/// Scales a vector to unit length; a zero vector stays zero.
+///
+/// # Errors
+///
+/// If a component is not finite.
+pub fn normalized(mut vector: Vec<f32>) -> anyhow::Result<Vec<f32>> {
+    let norm = length(&vector);
+    ensure!(norm.is_finite(), "it is not finite");
+    if norm > 0.0 {
+        vector.iter_mut().for_each(|value| *value = (f64::from(*value) / norm) as f32);
+    }
+    Ok(vector)
+}
+
+/// The L2 norm, accumulated in f64.
+pub fn length(vector: &[f32]) -> f64 {
+    vector.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>().sqrt()
+}

@@ -1,0 +1,114 @@
+//! The stage kind `train`: fine-tunes a checkpoint on a pool or subset.
+
+use anyhow::Context as _;
+use serde::Deserialize;
+
+use super::preparation::{encode, items};
+use crate::artifact::{CurvePoint, Pool, write_json_lines, write_summary};
+use crate::ml::device::{self, Differentiable};
+use crate::ml::initial;
+use crate::ml::llava::Llava;
+use crate::ml::lora;
+use crate::ml::optimizer::Trained;
+use crate::ml::train::Training;
+use crate::ml::weights::Checkpoint;
+use crate::stage::{Context, Stage};
+
+/// See `stages/train.yaml`.
+pub struct Train;
+
+#[derive(Deserialize)]
+struct Params {
+    method: Method,
+    rank: usize,
+    alpha: f64,
+    dropout: f64,
+    epochs: f64,
+    batch: usize,
+    learning_rate: f64,
+    projector_learning_rate: f64,
+    warmup: f64,
+    weight_decay: f64,
+    clip: f64,
+    order: Order,
+    max_length: usize,
+    seed: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Method {
+    Lora,
+    Full,
+}
+
+#[derive(PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Order {
+    Grouped,
+    Given,
+}
+
+impl Stage for Train {
+    fn declaration(&self) -> &'static str {
+        include_str!("../../stages/train.yaml")
+    }
+
+    fn run(&self, context: &Context<'_>) -> anyhow::Result<()> {
+        let params: Params = context.params()?;
+        let mut checkpoint = start(context, params.seed)?;
+        let pool = Pool::read(context.input("data")?)?;
+        let samples = encode(context, &checkpoint, &items(context, &pool)?, params.max_length)?;
+        let mut model = Llava::<Differentiable>::load(&checkpoint, &device::default());
+        let trained = match params.method {
+            Method::Full => Trained::Everything,
+            Method::Lora => {
+                lora::attach(&mut model, params.rank, params.alpha, params.dropout, params.seed);
+                Trained::Adapters
+            }
+        };
+        let training = Training {
+            trained,
+            epochs: params.epochs,
+            batch: params.batch,
+            micro_batch: context.execution().micro_batch,
+            learning_rate: params.learning_rate,
+            projector_learning_rate: params.projector_learning_rate,
+            warmup: params.warmup,
+            weight_decay: params.weight_decay,
+            clip: params.clip,
+            grouped: params.order == Order::Grouped,
+            seed: params.seed,
+        };
+        let mut curve = Vec::new();
+        training.run(&mut model, &samples, |progress| {
+            context.progress(progress.step + 1, progress.steps, "steps");
+            let (step, loss, learning_rate) = (progress.step, progress.loss, progress.learning_rate);
+            curve.push(CurvePoint { step, loss, learning_rate });
+        })?;
+
+        let directory = context.output("model")?;
+        if params.method == Method::Lora {
+            let adapter = lora::merge(&mut model, params.rank, params.alpha, params.dropout);
+            adapter.write(directory)?;
+        }
+        model.store(&mut checkpoint.weights);
+        checkpoint.write(directory).context("cannot write the trained checkpoint")?;
+        let last = curve.last().map_or(f32::NAN, |point| point.loss);
+        let steps = serde_json::json!(curve.len());
+        write_summary(directory, &[("steps", steps.clone()), ("samples", serde_json::json!(pool.samples.len()))])?;
+        let directory = context.output("curve")?;
+        write_json_lines(&directory.join("curve.jsonl"), &curve)?;
+        write_summary(directory, &[("steps", steps), ("last_loss", serde_json::json!(last))])
+    }
+}
+
+/// The checkpoint to start from: the input, or a model of `architecture` drawn from the seed.
+fn start(context: &Context<'_>, seed: u64) -> anyhow::Result<Checkpoint> {
+    if let Some(directory) = context.optional_input("model") {
+        return Checkpoint::read(directory);
+    }
+    let architecture = context.external("architecture");
+    let architecture = architecture.context("either the input `model` or the param `architecture` is needed")?;
+    initial::checkpoint(&architecture.path, seed)
+}
