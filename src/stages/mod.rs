@@ -2,8 +2,10 @@
 //! write the outputs. Unaware of the plan, the cache and the scheduler.
 
 mod alignment;
+mod dataset;
 #[cfg(feature = "ml")]
 mod gradient;
+mod ingest;
 #[cfg(feature = "ml")]
 mod preparation;
 mod prune;
@@ -17,6 +19,7 @@ mod train;
 
 #[cfg(feature = "ml")]
 pub use gradient::Gradient;
+pub use ingest::Ingest;
 pub use prune::Prune;
 #[cfg(feature = "ml")]
 pub use score::Score;
