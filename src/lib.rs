@@ -31,12 +31,18 @@
 //! | 0 | [`digest`], [`text`] | hashing; plurals, lists, did-you-mean | |
 
 pub mod artifact;
+pub mod cache;
+pub mod console;
 pub mod digest;
+pub mod fingerprint;
 pub mod mini;
 #[cfg(feature = "ml")]
 pub mod ml;
+pub mod plan;
 pub mod report;
+pub mod scheduler;
 pub mod selection;
+pub mod spec;
 pub mod stage;
 pub mod stages;
 pub mod text;

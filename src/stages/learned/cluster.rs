@@ -32,7 +32,7 @@ const NAMED: usize = 5;
 
 impl Stage for Cluster {
     fn declaration(&self) -> &'static str {
-        include_str!("../../stages/cluster.yaml")
+        include_str!("../../../stages/cluster.yaml")
     }
 
     fn run(&self, context: &Context<'_>) -> anyhow::Result<()> {

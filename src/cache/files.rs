@@ -1,0 +1,183 @@
+//! Digests of files and directories outside the store, without reading again what did not change.
+//!
+//! The content of a file is what counts, never its name or times. A known stat (path, device, inode,
+//! size, times) only saves the reading. Racy-clean rule: a file that changed so shortly before it was
+//! hashed that a second change could have left the same stat is not remembered.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rayon::prelude::*;
+
+use super::error::{CacheError, at};
+use super::tree::{Item, Stat, walk};
+use crate::digest::Digest;
+
+/// Coarser than the clock of any file system in use, and than the skew of a file server's clock that
+/// is kept at all.
+const RACY: i64 = 2_000_000_000;
+
+/// A file whose content was hashed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Hashed {
+    pub path: PathBuf,
+    pub stat: Stat,
+    pub digest: Digest,
+}
+
+/// Digests by path and stat. May be used from any thread; [`Cache`](super::Cache) fills it from its
+/// database and saves what is new.
+#[derive(Debug, Default)]
+pub struct FileDigests {
+    known: Mutex<HashMap<PathBuf, (Stat, Digest)>>,
+    new: Mutex<Vec<Hashed>>,
+}
+
+impl FileDigests {
+    /// The content digest of a file, or of a directory with everything below it: a function of the
+    /// relative paths and contents of its files. Links are followed.
+    ///
+    /// # Errors
+    ///
+    /// If something there cannot be read.
+    pub fn digest(&self, path: &Path) -> Result<Digest, CacheError> {
+        let problem = || at("read", path);
+        let metadata = fs::metadata(path).map_err(problem())?;
+        if !metadata.is_dir() {
+            let item =
+                Item { relative: Vec::new(), path: path.to_path_buf(), stat: Stat::of(&metadata), linked: false };
+            return Ok(self.digests(std::slice::from_ref(&item)).map_err(problem())?[0]);
+        }
+        let items = walk(path).map_err(problem())?;
+        let digests = self.digests(&items).map_err(problem())?;
+        // A path has no zero byte and a digest no newline, so the listing can be read in one way only.
+        let mut listing = b"directory 1\n".to_vec();
+        for (item, digest) in items.iter().zip(digests) {
+            listing.extend_from_slice(&item.relative);
+            listing.push(0);
+            listing.extend_from_slice(digest.to_string().as_bytes());
+            listing.push(b'\n');
+        }
+        Ok(Digest::of(&listing))
+    }
+
+    /// Takes what the database knows.
+    pub(super) fn remember(&self, rows: Vec<Hashed>) {
+        lock(&self.known).extend(rows.into_iter().map(|row| (row.path, (row.stat, row.digest))));
+    }
+
+    /// What was hashed and may be remembered since the last call.
+    pub(super) fn take_new(&self) -> Vec<Hashed> {
+        std::mem::take(&mut lock(&self.new))
+    }
+
+    /// The digests of files, in order.
+    fn digests(&self, items: &[Item]) -> io::Result<Vec<Digest>> {
+        let known: Vec<Option<Digest>> = {
+            let known = lock(&self.known);
+            let find = |item: &Item| match known.get(&item.path) {
+                Some((stat, digest)) if *stat == item.stat => Some(*digest),
+                _ => None,
+            };
+            items.iter().map(find).collect()
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as i64);
+        let hash = |(item, known): (&Item, &Option<Digest>)| match known {
+            Some(digest) => Ok((*digest, None)),
+            None => {
+                let digest = Digest::of_file(&item.path)?;
+                let settled = item.stat.changed.saturating_add(RACY) < now;
+                Ok((digest, settled.then(|| Hashed { path: item.path.clone(), stat: item.stat, digest })))
+            }
+        };
+        let hashed: Vec<(Digest, Option<Hashed>)> =
+            items.par_iter().zip(&known).with_min_len(16).map(hash).collect::<io::Result<_>>()?;
+        let mut new = Vec::new();
+        let digests = hashed.into_iter().map(|(digest, row)| {
+            new.extend(row);
+            digest
+        });
+        let digests = digests.collect();
+        self.remember(new.clone());
+        lock(&self.new).extend(new);
+        Ok(digests)
+    }
+}
+
+/// The maps hold whole rows only, so they are sound even after a panic elsewhere.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (path, content) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        root
+    }
+
+    fn digest(root: &tempfile::TempDir) -> Digest {
+        FileDigests::default().digest(root.path()).unwrap()
+    }
+
+    #[test]
+    fn a_tree_is_its_relative_paths_and_contents() {
+        let one = digest(&tree(&[("a.txt", "1"), ("b/c.txt", "2")]));
+        assert_eq!(one, digest(&tree(&[("b/c.txt", "2"), ("a.txt", "1")])));
+        assert_ne!(one, digest(&tree(&[("a.txt", "1"), ("b/c.txt", "3")])));
+        assert_ne!(one, digest(&tree(&[("a.txt", "1"), ("b/d.txt", "2")])));
+        assert_ne!(one, digest(&tree(&[("a.txt", "1")])));
+    }
+
+    #[test]
+    fn a_link_counts_as_what_it_leads_to_and_a_broken_one_is_an_error() {
+        let real = tree(&[("a.txt", "1")]);
+        let linked = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(real.path().join("a.txt"), linked.path().join("a.txt")).unwrap();
+        assert_eq!(digest(&real), digest(&linked));
+        fs::remove_file(real.path().join("a.txt")).unwrap();
+        let error = FileDigests::default().digest(linked.path()).unwrap_err().to_string();
+        assert!(error.contains("a.txt"), "{error}");
+    }
+
+    #[test]
+    fn a_link_that_leads_back_up_is_refused() {
+        let root = tree(&[("a.txt", "1")]);
+        std::os::unix::fs::symlink(root.path(), root.path().join("up")).unwrap();
+        assert!(FileDigests::default().digest(root.path()).is_err());
+    }
+
+    #[test]
+    fn a_file_written_twice_in_a_moment_is_read_twice() {
+        let root = tree(&[("a.txt", "one")]);
+        let path = root.path().join("a.txt");
+        let digests = FileDigests::default();
+        assert_eq!(digests.digest(&path).unwrap(), Digest::of(b"one"));
+        assert!(digests.take_new().is_empty(), "so young a file is not remembered");
+        fs::write(&path, "two").unwrap();
+        assert_eq!(digests.digest(&path).unwrap(), Digest::of(b"two"));
+    }
+
+    #[test]
+    fn a_known_stat_saves_the_reading() {
+        let root = tree(&[("a.txt", "one")]);
+        let path = root.path().join("a.txt");
+        let digests = FileDigests::default();
+        let stat = Stat::of(&fs::metadata(&path).unwrap());
+        digests.remember(vec![Hashed { path: path.clone(), stat, digest: Digest::of(b"remembered") }]);
+        assert_eq!(digests.digest(&path).unwrap(), Digest::of(b"remembered"));
+        fs::write(&path, "longer").unwrap();
+        assert_eq!(digests.digest(&path).unwrap(), Digest::of(b"longer"));
+    }
+}

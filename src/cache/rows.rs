@@ -1,0 +1,249 @@
+//! The SQL of the action cache: rows in, rows out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::entry::{Divergence, Entry, Origin, Outputs, Provenance};
+use super::files::Hashed;
+use super::store::Artifact;
+use super::tree::Stat;
+use crate::digest::Digest;
+
+type Result<T> = rusqlite::Result<T>;
+
+fn digest(row: &Row<'_>, column: usize) -> Result<Digest> {
+    let text = row.get_ref(column)?.as_str()?;
+    text.parse().map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+}
+
+/// Every row of a query without parameters.
+fn all<T>(connection: &Connection, sql: &str, read: impl FnMut(&Row<'_>) -> Result<T>) -> Result<Vec<T>> {
+    connection.prepare_cached(sql)?.query_map([], read)?.collect()
+}
+
+/// Fingerprint → outputs and processor time, of all entries.
+pub(super) fn results(connection: &Connection) -> Result<HashMap<Digest, (Outputs, f64)>> {
+    let entries =
+        all(connection, "SELECT fingerprint, cpu FROM entries", |row| Ok((digest(row, 0)?, row.get::<_, f64>(1)?)))?;
+    let mut results: HashMap<Digest, (Outputs, f64)> =
+        entries.into_iter().map(|(fingerprint, cpu)| (fingerprint, (Outputs::new(), cpu))).collect();
+    let read = |row: &Row<'_>| Ok((digest(row, 0)?, row.get::<_, String>(1)?, digest(row, 2)?));
+    for (fingerprint, slot, artifact) in all(connection, "SELECT fingerprint, slot, artifact FROM outputs", read)? {
+        results.entry(fingerprint).or_default().0.insert(slot, artifact);
+    }
+    Ok(results)
+}
+
+/// The outputs and the processor time of one entry.
+pub(super) fn result(connection: &Connection, fingerprint: &Digest) -> Result<Option<(Outputs, f64)>> {
+    let text = fingerprint.to_string();
+    let cpu: Option<f64> = connection
+        .prepare_cached("SELECT cpu FROM entries WHERE fingerprint = ?1")?
+        .query_row([&text], |row| row.get(0))
+        .optional()?;
+    let Some(cpu) = cpu else { return Ok(None) };
+    let mut statement = connection.prepare_cached("SELECT slot, artifact FROM outputs WHERE fingerprint = ?1")?;
+    let outputs = statement.query_map([&text], |row| Ok((row.get(0)?, digest(row, 1)?)))?.collect::<Result<_>>()?;
+    Ok(Some((outputs, cpu)))
+}
+
+/// Artifact → stamp, of all artifacts.
+pub(super) fn stamps(connection: &Connection) -> Result<HashMap<Digest, Digest>> {
+    let stamps = all(connection, "SELECT digest, stamp FROM artifacts", |row| Ok((digest(row, 0)?, digest(row, 1)?)))?;
+    Ok(stamps.into_iter().collect())
+}
+
+pub(super) fn update_stamp(connection: &Connection, artifact: &Digest, stamp: &Digest) -> Result<()> {
+    let mut statement = connection.prepare_cached("UPDATE artifacts SET stamp = ?2 WHERE digest = ?1")?;
+    statement.execute(params![artifact.to_string(), stamp.to_string()]).map(drop)
+}
+
+pub(super) fn insert_artifact(connection: &Connection, artifact: &Artifact, stamp: &Digest) -> Result<()> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO artifacts (digest, kind, bytes, stamp) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (digest) DO UPDATE SET stamp = excluded.stamp",
+    )?;
+    let digest = artifact.digest.to_string();
+    statement.execute(params![digest, artifact.kind, artifact.bytes as i64, stamp.to_string()]).map(drop)
+}
+
+pub(super) fn insert_key(connection: &Connection, fingerprint: &Digest, text: &str) -> Result<()> {
+    let mut statement = connection.prepare_cached("INSERT OR IGNORE INTO keys (fingerprint, text) VALUES (?1, ?2)")?;
+    statement.execute(params![fingerprint.to_string(), text]).map(drop)
+}
+
+/// Writes an entry in the place of any that is there. Its key and artifacts are there already.
+pub(super) fn insert_entry(
+    connection: &Connection,
+    fingerprint: &Digest,
+    outputs: &Outputs,
+    provenance: &Provenance,
+) -> Result<()> {
+    let text = fingerprint.to_string();
+    connection.prepare_cached("DELETE FROM outputs WHERE fingerprint = ?1")?.execute([&text])?;
+    let Provenance { kind, name, experiment, started, wall, cpu, memory, origin } = provenance;
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO entries
+             (fingerprint, kind, name, experiment, started, wall, cpu, memory, host, git_commit, runner)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?
+        .execute(params![
+            text,
+            kind,
+            name,
+            experiment,
+            started,
+            wall,
+            cpu,
+            memory.map(|bytes| bytes as i64),
+            origin.host,
+            origin.git_commit,
+            origin.runner
+        ])?;
+    let mut statement =
+        connection.prepare_cached("INSERT INTO outputs (fingerprint, slot, artifact) VALUES (?1, ?2, ?3)")?;
+    for (slot, artifact) in outputs {
+        statement.execute(params![text, slot, artifact.to_string()])?;
+    }
+    Ok(())
+}
+
+pub(super) fn insert_divergence(connection: &Connection, divergence: &Divergence) -> Result<()> {
+    let Divergence { fingerprint, slot, first, later, found, host } = divergence;
+    connection
+        .prepare_cached(
+            "INSERT INTO divergences (fingerprint, slot, first, later, found, host) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![fingerprint.to_string(), slot, first.to_string(), later.to_string(), found, host])
+        .map(drop)
+}
+
+pub(super) fn divergences(connection: &Connection) -> Result<Vec<Divergence>> {
+    let sql = "SELECT fingerprint, slot, first, later, found, host FROM divergences ORDER BY found, slot";
+    all(connection, sql, |row| {
+        Ok(Divergence {
+            fingerprint: digest(row, 0)?,
+            slot: row.get(1)?,
+            first: digest(row, 2)?,
+            later: digest(row, 3)?,
+            found: row.get(4)?,
+            host: row.get(5)?,
+        })
+    })
+}
+
+/// Entries with their keys and artifacts, oldest first: all, or those that a condition on `entries`
+/// with the parameter `?1` picks.
+pub(super) fn entries(connection: &Connection, condition: Option<(&str, &str)>) -> Result<Vec<Entry>> {
+    let (condition, parameter) = condition.unwrap_or(("?1 = ?1", ""));
+    let sql = format!(
+        "SELECT entries.fingerprint, text, kind, name, experiment, started, wall, cpu, memory, host, git_commit, runner
+         FROM entries JOIN keys USING (fingerprint) WHERE {condition} ORDER BY started, fingerprint"
+    );
+    let read = |row: &Row<'_>| {
+        let origin = Origin { host: row.get(9)?, git_commit: row.get(10)?, runner: row.get(11)? };
+        let provenance = Provenance {
+            kind: row.get(2)?,
+            name: row.get(3)?,
+            experiment: row.get(4)?,
+            started: row.get(5)?,
+            wall: row.get(6)?,
+            cpu: row.get(7)?,
+            memory: row.get::<_, Option<i64>>(8)?.map(|bytes| bytes as u64),
+            origin,
+        };
+        Ok(Entry { fingerprint: digest(row, 0)?, key: row.get(1)?, outputs: BTreeMap::new(), provenance })
+    };
+    let mut entries: Vec<Entry> = connection.prepare(&sql)?.query_map([parameter], read)?.collect::<Result<_>>()?;
+    let mut outputs = connection.prepare_cached(
+        "SELECT slot, artifact, kind, bytes FROM outputs JOIN artifacts ON artifact = digest WHERE fingerprint = ?1",
+    )?;
+    for entry in &mut entries {
+        let read = |row: &Row<'_>| {
+            let artifact = Artifact { digest: digest(row, 1)?, kind: row.get(2)?, bytes: row.get::<_, i64>(3)? as u64 };
+            Ok((row.get(0)?, artifact))
+        };
+        entry.outputs = outputs.query_map([entry.fingerprint.to_string()], read)?.collect::<Result<_>>()?;
+    }
+    Ok(entries)
+}
+
+/// The artifacts whose digest fits a GLOB pattern.
+pub(super) fn artifacts(connection: &Connection, pattern: &str) -> Result<Vec<Artifact>> {
+    let sql = "SELECT digest, kind, bytes FROM artifacts WHERE digest GLOB ?1 ORDER BY digest";
+    let read = |row: &Row<'_>| {
+        Ok(Artifact { digest: digest(row, 0)?, kind: row.get(1)?, bytes: row.get::<_, i64>(2)? as u64 })
+    };
+    connection.prepare_cached(sql)?.query_map([pattern], read)?.collect()
+}
+
+/// Name, kind and wall time of every entry, oldest first.
+pub(super) fn durations(connection: &Connection) -> Result<Vec<(String, String, f64)>> {
+    let sql = "SELECT name, kind, wall FROM entries ORDER BY started, fingerprint";
+    all(connection, sql, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+}
+
+/// Stage name → fingerprint of its last key in the experiment.
+pub(super) fn last(connection: &Connection, experiment: &str) -> Result<HashMap<String, Digest>> {
+    let mut statement = connection.prepare_cached("SELECT stage, fingerprint FROM last WHERE experiment = ?1")?;
+    statement.query_map([experiment], |row| Ok((row.get(0)?, digest(row, 1)?)))?.collect()
+}
+
+pub(super) fn last_key(connection: &Connection, experiment: &str, stage: &str) -> Result<Option<String>> {
+    connection
+        .prepare_cached("SELECT text FROM last JOIN keys USING (fingerprint) WHERE experiment = ?1 AND stage = ?2")?
+        .query_row([experiment, stage], |row| row.get(0))
+        .optional()
+}
+
+pub(super) fn set_last(connection: &Connection, experiment: &str, stage: &str, fingerprint: &Digest) -> Result<()> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO last (experiment, stage, fingerprint) VALUES (?1, ?2, ?3)")?
+        .execute(params![experiment, stage, fingerprint.to_string()])
+        .map(drop)
+}
+
+/// What is known of a file, or of everything below a directory.
+pub(super) fn files(connection: &Connection, path: &Path) -> Result<Vec<Hashed>> {
+    let below = |end: u8| [path.as_os_str().as_bytes(), &[end]].concat();
+    let mut statement = connection.prepare_cached(
+        "SELECT path, device, inode, size, modified, changed, digest FROM files
+         WHERE path = ?1 OR (path > ?2 AND path < ?3)",
+    )?;
+    let read = |row: &Row<'_>| {
+        let path: Vec<u8> = row.get(0)?;
+        let stat = Stat {
+            device: row.get(1)?,
+            inode: row.get(2)?,
+            size: row.get(3)?,
+            modified: row.get(4)?,
+            changed: row.get(5)?,
+        };
+        Ok(Hashed { path: PathBuf::from(std::ffi::OsString::from_vec(path)), stat, digest: digest(row, 6)? })
+    };
+    statement.query_map(params![path.as_os_str().as_bytes(), below(b'/'), below(b'/' + 1)], read)?.collect()
+}
+
+pub(super) fn insert_file(connection: &Connection, file: &Hashed) -> Result<()> {
+    let Stat { device, inode, size, modified, changed } = file.stat;
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO files (path, device, inode, size, modified, changed, digest)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            file.path.as_os_str().as_bytes(),
+            device,
+            inode,
+            size,
+            modified,
+            changed,
+            file.digest.to_string()
+        ])
+        .map(drop)
+}

@@ -1,0 +1,246 @@
+//! The store: immutable artifact directories, each under the digest of its manifest.
+//!
+//! `store/<2 hex>/<hex>/` holds the files of an artifact and `manifest.json`, which lists them with
+//! their digests. The digest of the manifest's bytes names the directory, so everything in it can be
+//! verified from its name alone. Unaware of keys and of the database.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::error::{CacheError, at};
+use super::tree::{Item, walk};
+use crate::digest::Digest;
+
+const MANIFEST: &str = "manifest.json";
+const SCHEMA: u32 = 1;
+
+/// What an artifact holds. Its canonical form, whose digest names the artifact, is its indented JSON
+/// with a final newline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The format of this file.
+    pub schema: u32,
+    /// The artifact kind.
+    pub kind: String,
+    /// Path below the artifact → what is there.
+    pub files: BTreeMap<String, ManifestFile>,
+}
+
+/// A file of an artifact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestFile {
+    /// The digest of its content.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// An artifact of the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Artifact {
+    /// The digest of its manifest.
+    pub digest: Digest,
+    /// The artifact kind.
+    pub kind: String,
+    /// The size of its files in bytes, without the manifest.
+    pub bytes: u64,
+}
+
+/// Whether an artifact can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// Every byte is as the manifest says.
+    Intact,
+    /// It is not in the store.
+    Missing,
+    /// It is there, but not as its name says.
+    Damaged,
+}
+
+/// The store of a work directory. May be used from any thread.
+#[derive(Debug)]
+pub struct Store {
+    store: PathBuf,
+    damaged: PathBuf,
+    /// What this process has hashed: it is not hashed again.
+    verified: Mutex<HashSet<Digest>>,
+}
+
+impl Store {
+    pub(super) fn new(work: &Path) -> Store {
+        Store { store: work.join("store"), damaged: work.join("damaged"), verified: Mutex::default() }
+    }
+
+    /// Where the artifact is, if it is there.
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        self.store.join(&hex[..2]).join(hex)
+    }
+
+    /// Sizes, times and inodes of an artifact's files as one digest: as long as it stays the same,
+    /// nothing was written there. `None` if the artifact is not there.
+    pub(super) fn stamp(&self, digest: &Digest) -> Option<Digest> {
+        let mut text = String::new();
+        for Item { relative, stat, .. } in walk(&self.path(digest)).ok()? {
+            let name = String::from_utf8_lossy(&relative);
+            text.push_str(&format!("{name}\0{} {} {} {}\n", stat.size, stat.inode, stat.modified, stat.changed));
+        }
+        Some(Digest::of(text.as_bytes()))
+    }
+
+    /// Makes the directory `staged`, which is on the same file system, an artifact of `kind`: hashes
+    /// and syncs its files, then moves it into the store. A crash before the move leaves nothing in
+    /// the store, one after it a whole artifact.
+    pub(super) fn adopt(&self, staged: &Path, slot: &str, kind: &str) -> Result<Artifact, CacheError> {
+        let items = walk(staged).map_err(at("read", staged))?;
+        let names = file_names(&items).map_err(|problem| CacheError::Output { slot: slot.to_string(), problem })?;
+        let sealed: io::Result<Vec<ManifestFile>> = items.par_iter().map(seal).collect();
+        let files: BTreeMap<String, ManifestFile> =
+            names.into_iter().zip(sealed.map_err(at("seal", staged))?).collect();
+        let bytes = files.values().map(|file| file.size).sum();
+        let text = Manifest { schema: SCHEMA, kind: kind.to_string(), files }.text();
+        let digest = Digest::of(text.as_bytes());
+        write_synced(&staged.join(MANIFEST), &text).map_err(at("seal", staged))?;
+        sync_directories(staged, &items).map_err(at("seal", staged))?;
+        self.place(staged, &digest)?;
+        self.verified.lock().expect("no panic while it is locked").insert(digest);
+        Ok(Artifact { digest, kind: kind.to_string(), bytes })
+    }
+
+    /// Moves a finished directory to its place, unless an intact one is there already.
+    fn place(&self, staged: &Path, digest: &Digest) -> Result<(), CacheError> {
+        let target = self.path(digest);
+        let shard = target.parent().expect("an artifact is in a shard");
+        fs::create_dir_all(shard).map_err(at("create", shard))?;
+        if target.exists() {
+            if self.verify(digest) == Health::Intact {
+                return fs::remove_dir_all(staged).map_err(at("remove", staged));
+            }
+            self.set_aside(digest)?;
+        }
+        match fs::rename(staged, &target) {
+            // Another process was quicker with the same content.
+            Err(error) if error.raw_os_error() == Some(libc::ENOTEMPTY) || target.exists() => {
+                fs::remove_dir_all(staged).map_err(at("remove", staged))?;
+            }
+            moved => moved.map_err(at("move into the store", staged))?,
+        }
+        File::open(shard).and_then(|shard| shard.sync_all()).map_err(at("sync", shard))
+    }
+
+    /// Hashes every file of an artifact, once in the life of this process.
+    pub fn verify(&self, digest: &Digest) -> Health {
+        if self.verified.lock().expect("no panic while it is locked").contains(digest) {
+            return if self.path(digest).exists() { Health::Intact } else { Health::Missing };
+        }
+        let directory = self.path(digest);
+        if !directory.exists() {
+            return Health::Missing;
+        }
+        match is_intact(&directory, digest) {
+            Ok(true) => {
+                self.verified.lock().expect("no panic while it is locked").insert(*digest);
+                Health::Intact
+            }
+            Ok(false) | Err(_) => Health::Damaged,
+        }
+    }
+
+    /// Moves what is in the place of an artifact to `damaged/`, for someone to look at.
+    pub(super) fn set_aside(&self, digest: &Digest) -> Result<(), CacheError> {
+        self.verified.lock().expect("no panic while it is locked").remove(digest);
+        let place = self.path(digest);
+        fs::create_dir_all(&self.damaged).map_err(at("create", &self.damaged))?;
+        let free = (1..).map(|number| self.damaged.join(format!("{}-{number}", digest.hex())));
+        let target = free.into_iter().find(|target| !target.exists()).expect("a number is free");
+        match fs::rename(&place, &target) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            moved => moved.map_err(at("set aside", &place)),
+        }
+    }
+
+    /// The manifest of an artifact.
+    pub(super) fn manifest(&self, digest: &Digest) -> Result<Manifest, CacheError> {
+        let path = self.path(digest).join(MANIFEST);
+        let text = fs::read(&path).map_err(at("read", &path))?;
+        serde_json::from_slice(&text).map_err(io::Error::other).map_err(at("read", &path))
+    }
+}
+
+impl Manifest {
+    fn text(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).expect("a manifest has text keys");
+        text.push('\n');
+        text
+    }
+}
+
+/// The names for the manifest, or what is wrong with the files.
+fn file_names(items: &[Item]) -> Result<Vec<String>, String> {
+    if items.is_empty() {
+        return Err("was left empty".to_string());
+    }
+    let name = |item: &Item| -> Result<String, String> {
+        let name = String::from_utf8_lossy(&item.relative).into_owned();
+        if name.as_bytes() != item.relative {
+            return Err(format!("holds `{name}`, whose name is not UTF-8"));
+        }
+        if item.linked {
+            return Err(format!("holds `{name}` by a symbolic link; copy the file"));
+        }
+        if name == MANIFEST {
+            return Err(format!("holds `{MANIFEST}`, a name that the store keeps for itself"));
+        }
+        Ok(name)
+    };
+    items.iter().map(name).collect()
+}
+
+/// Makes a file read-only, brings it to the disk and hashes it.
+fn seal(item: &Item) -> io::Result<ManifestFile> {
+    let file = File::open(&item.path)?;
+    file.set_permissions(Permissions::from_mode(0o444))?;
+    file.sync_all()?;
+    Ok(ManifestFile { digest: Digest::of_file(&item.path)?, size: file.metadata()?.len() })
+}
+
+fn write_synced(path: &Path, text: &str) -> io::Result<()> {
+    fs::write(path, text)?;
+    let file = File::open(path)?;
+    file.set_permissions(Permissions::from_mode(0o444))?;
+    file.sync_all()
+}
+
+/// Brings the names of the files to the disk.
+fn sync_directories(root: &Path, items: &[Item]) -> io::Result<()> {
+    let below = items.iter().flat_map(|item| item.path.ancestors().skip(1).take_while(|path| path.starts_with(root)));
+    let directories: HashSet<&Path> = below.chain([root]).collect();
+    directories.into_iter().try_for_each(|directory| File::open(directory)?.sync_all())
+}
+
+/// Whether the manifest has the digest, and the files are those of the manifest.
+fn is_intact(directory: &Path, digest: &Digest) -> io::Result<bool> {
+    let text = fs::read(directory.join(MANIFEST))?;
+    if Digest::of(&text) != *digest {
+        return Ok(false);
+    }
+    let manifest: Manifest = serde_json::from_slice(&text).map_err(io::Error::other)?;
+    let mut items = walk(directory)?;
+    items.retain(|item| item.relative != MANIFEST.as_bytes());
+    if items.len() != manifest.files.len() {
+        return Ok(false);
+    }
+    let same = |item: &Item| -> io::Result<bool> {
+        let name = String::from_utf8_lossy(&item.relative);
+        let Some(file) = manifest.files.get(name.as_ref()) else { return Ok(false) };
+        Ok(item.stat.size as u64 == file.size && Digest::of_file(&item.path)? == file.digest)
+    };
+    Ok(items.par_iter().map(same).collect::<io::Result<Vec<bool>>>()?.into_iter().all(|same| same))
+}

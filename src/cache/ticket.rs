@@ -1,0 +1,101 @@
+//! The right to write a result: held by whoever missed it, used up by the commit.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::error::{CacheError, at};
+use super::staging::Session;
+use super::store::{Artifact, Store};
+use crate::fingerprint::Key;
+
+/// What a lookup gives.
+#[derive(Debug)]
+pub enum Lookup {
+    /// The result is there: the artifact of each output slot.
+    Hit(super::Outputs),
+    /// It is not there: only the holder of the ticket can write it.
+    Miss(Ticket),
+}
+
+/// Output directories to fill for a key whose result is not in the cache. Dropping it removes them.
+#[derive(Debug)]
+pub struct Ticket {
+    key: Key,
+    outputs: IndexMap<String, String>,
+    scratch: Scratch,
+    store: Arc<Store>,
+}
+
+/// The artifacts of a finished stage, in the store but not yet in the action cache.
+/// [`Cache::record`](super::Cache::record) makes them its result.
+#[derive(Debug)]
+pub struct Sealed {
+    pub(super) key: Key,
+    pub(super) artifacts: BTreeMap<String, Artifact>,
+}
+
+/// A directory that is removed when it is dropped.
+#[derive(Debug)]
+struct Scratch {
+    directory: PathBuf,
+    _session: Arc<Session>,
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Ticket {
+    /// `outputs`: slot → artifact kind.
+    pub(super) fn new(
+        key: Key,
+        outputs: IndexMap<String, String>,
+        session: Arc<Session>,
+        store: Arc<Store>,
+    ) -> Result<Ticket, CacheError> {
+        let scratch = Scratch { directory: session.directory()?, _session: session };
+        let ticket = Ticket { key, outputs, scratch, store };
+        for directory in ticket.directories().values() {
+            fs::create_dir_all(directory).map_err(at("create", directory))?;
+        }
+        Ok(ticket)
+    }
+
+    /// The key whose result is to be written.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// A directory for files that are not part of the result.
+    pub fn scratch(&self) -> &Path {
+        &self.scratch.directory
+    }
+
+    /// The directory of each output slot: it exists and is empty.
+    pub fn directories(&self) -> BTreeMap<String, PathBuf> {
+        let outputs = self.scratch.directory.join("outputs");
+        self.outputs.keys().map(|slot| (slot.clone(), outputs.join(slot))).collect()
+    }
+
+    /// Makes what the output directories hold immutable artifacts of the store. Slow for large ones:
+    /// every byte is hashed and brought to the disk.
+    ///
+    /// # Errors
+    ///
+    /// If an output was left empty, holds something else than regular files with readable names, or
+    /// cannot be written.
+    pub fn seal(self) -> Result<Sealed, CacheError> {
+        let mut artifacts = BTreeMap::new();
+        for (slot, directory) in self.directories() {
+            let artifact = self.store.adopt(&directory, &slot, &self.outputs[&slot])?;
+            artifacts.insert(slot, artifact);
+        }
+        Ok(Sealed { key: self.key, artifacts })
+    }
+}

@@ -1,0 +1,250 @@
+//! From a document to a plan: checks everything, then adds what the report needs, each stage once.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value as Json;
+
+use super::externals::{Externals, Memory};
+use super::graph::{Output, Plan, Planned, PlannedTable, Source, StageIndex, TableRun};
+use super::instance::{Instance, Run, Target};
+use super::tables::{self, Table, Wanted};
+use super::wiring::Wiring;
+use crate::digest::Digest;
+use crate::spec::{Document, Node, ProblemKind, Problems};
+use crate::stage::{External, Registry};
+
+/// Plans an experiment. `problems` holds what was wrong with it so far, and the texts.
+///
+/// # Errors
+///
+/// Everything that is wrong with the experiment.
+pub fn plan(
+    document: &Document,
+    registry: &Registry,
+    externals: &mut dyn Externals,
+    mut problems: Problems,
+) -> Result<Plan, Problems> {
+    let tables = tables::read(document, &mut problems);
+    let title = title(document, &mut problems);
+    let mut wirings = Vec::new();
+    for arm in &document.arms {
+        let before = problems.list.len();
+        let wiring = Wiring::new(arm, registry, &mut problems);
+        let wanted: Vec<Wanted<'_>> = tables.iter().map(|table| table.wanted(&wiring, &mut problems)).collect();
+        blame(&mut problems, before, arm.name.as_ref());
+        wirings.push((wiring, wanted));
+    }
+    let seeds: Vec<Option<u64>> = match document.seeds.as_slice() {
+        [] => vec![None],
+        seeds => seeds.iter().copied().map(Some).collect(),
+    };
+    let mut builder = Builder::new(document, title, tables, externals);
+    for (wiring, wanted) in &wirings {
+        for seed in &seeds {
+            let before = problems.list.len();
+            let run = Run::new(wiring, seed.unwrap_or(0), &mut problems);
+            // With a problem anywhere there is no plan, but the other runs are still checked.
+            if problems.is_empty() {
+                builder.add(run, *seed, wanted, &mut problems);
+            }
+            blame(&mut problems, before, wiring.arm.name.as_ref());
+        }
+    }
+    if problems.is_empty() { Ok(builder.plan) } else { Err(problems.tidy(document.arms.len())) }
+}
+
+/// Says of the problems noted since `before` which arm has them.
+fn blame(problems: &mut Problems, before: usize, arm: Option<&String>) {
+    for problem in &mut problems.list[before..] {
+        problem.arm = arm.cloned();
+    }
+}
+
+/// The headline; by default the experiment's name.
+fn title(document: &Document, problems: &mut Problems) -> String {
+    let Some(title) = document.title.as_ref().filter(|title| !title.is_null()) else { return document.name.clone() };
+    match document.scope().resolve(title) {
+        Ok(resolved) => match resolved.as_str() {
+            Some(text) => return text.to_string(),
+            None => problems.add(ProblemKind::wrong_type("`title`", "a text", &resolved).at(title.mark)),
+        },
+        Err(problem) => problems.add(problem),
+    }
+    document.name.clone()
+}
+
+struct Builder<'e> {
+    plan: Plan,
+    /// Stages by the digest of everything that makes them equal.
+    known: HashMap<Digest, StageIndex>,
+    externals: Memory<'e>,
+}
+
+impl<'e> Builder<'e> {
+    fn new(document: &Document, title: String, tables: Vec<Table>, externals: &'e mut dyn Externals) -> Builder<'e> {
+        let mut plan = Plan::new(document.name.clone(), title);
+        plan.tables = tables.into_iter().map(|table| PlannedTable { spec: table.spec, runs: Vec::new() }).collect();
+        Builder { plan, known: HashMap::new(), externals: Memory::new(externals) }
+    }
+
+    /// Adds what the tables need of a run.
+    fn add(&mut self, mut run: Run<'_, '_>, seed: Option<u64>, wanted: &[Wanted<'_>], problems: &mut Problems) {
+        let roots: Vec<usize> = match wanted {
+            [] => (0..run.instances.len()).collect(),
+            wanted => wanted.iter().flat_map(|wanted| roots(&run, wanted)).collect(),
+        };
+        let demanded = run.demanded(roots);
+        let mut planned: Vec<Option<StageIndex>> = vec![None; demanded.len()];
+        let order: Vec<usize> = run.order().filter(|instance| demanded[*instance]).collect();
+        for index in order {
+            let Some(instance) = run.instances[index].take() else { continue };
+            planned[index] = self.add_instance(&run, index, instance, seed, &planned, problems);
+        }
+        if !problems.is_empty() {
+            return;
+        }
+        let output =
+            |instance: usize, slot: &str| planned[instance].map(|stage| Output { stage, slot: slot.to_string() });
+        for (table, wanted) in self.plan.tables.iter_mut().zip(wanted) {
+            let last = run.wiring.steps.len().checked_sub(1);
+            let pool = wanted.pool.and_then(|pool| run.last[pool].as_ref()).and_then(|target| match target {
+                Target::Instance(instance, slot) => output(*instance, slot),
+                Target::Path(_) => None,
+            });
+            let value = |(name, stage, slot): &(String, usize, &str)| {
+                output(run.place(*stage, last), slot).map(|output| (name.clone(), output))
+            };
+            table.runs.push(TableRun {
+                arm: run.wiring.arm.name.clone(),
+                seed,
+                steps: metrics(&run, wanted).filter_map(|(instance, slot)| output(instance, slot)).collect(),
+                pool,
+                values: wanted.values.iter().filter_map(value).collect(),
+            });
+        }
+    }
+
+    fn add_instance(
+        &mut self,
+        run: &Run<'_, '_>,
+        index: usize,
+        instance: Instance<'_>,
+        seed: Option<u64>,
+        planned: &[Option<StageIndex>],
+        problems: &mut Problems,
+    ) -> Option<StageIndex> {
+        let (wired, step) = run.stage(index);
+        let signature = wired.signature?;
+        let mut params = instance.params;
+        let mut externals = BTreeMap::new();
+        let mut complete = true;
+        for (param, node) in instance.paths {
+            let what = || format!("param `{param}` of `{}`", wired.name);
+            match self.external(&node, what, problems) {
+                Some(external) => {
+                    params.insert(param.to_string(), Json::from(external.digest.to_string()));
+                    externals.insert(param.to_string(), external);
+                }
+                None => complete = false,
+            }
+        }
+        let mut inputs = BTreeMap::new();
+        for (slot, target) in instance.inputs {
+            let what = || format!("input `{slot}` of `{}`", wired.name);
+            let source = match target {
+                Target::Instance(producer, output) => {
+                    planned[producer].map(|stage| Source::Stage(Output { stage, slot: output.to_string() }))
+                }
+                Target::Path(node) => self.external(&node, what, problems).map(Source::External),
+            };
+            match source {
+                Some(source) => drop(inputs.insert(slot.to_string(), source)),
+                None => complete = false,
+            }
+        }
+        if !complete {
+            return None;
+        }
+        let name = name(run.wiring.arm.name.as_deref(), seed, step, wired.name);
+        let stage = Planned {
+            names: vec![name],
+            kind: signature.kind.clone(),
+            version: signature.version,
+            params,
+            externals,
+            inputs,
+            outputs: signature.outputs.iter().map(|(slot, output)| (slot.clone(), output.kind.clone())).collect(),
+            execution: wired.execution.clone(),
+        };
+        let identity = identity(&stage);
+        if let Some(known) = self.known.get(&identity).copied() {
+            let [name] = stage.names.try_into().ok()?;
+            self.plan.share(known, name);
+            return Some(known);
+        }
+        let stage = self.plan.add(stage);
+        self.known.insert(identity, stage);
+        Some(stage)
+    }
+
+    fn external(&mut self, node: &Node, what: impl Fn() -> String, problems: &mut Problems) -> Option<External> {
+        let value = node.as_str()?;
+        match self.externals.get(value, problems.sources.directory(node.mark)) {
+            Ok(external) => Some(external),
+            Err(reason) => {
+                problems.add(ProblemKind::External { what: what(), reason }.at(node.mark));
+                None
+            }
+        }
+    }
+}
+
+/// The metrics of a run, first to last: those of a chain stage at every step.
+fn metrics<'s>(run: &'s Run<'_, '_>, wanted: &'s Wanted<'_>) -> impl Iterator<Item = (usize, &'s str)> {
+    wanted.metrics.iter().flat_map(|(stage, slot)| {
+        let steps = if *stage < run.wiring.outside { 1 } else { run.wiring.steps.len() };
+        (0..steps).map(|step| (run.place(*stage, Some(step)), *slot))
+    })
+}
+
+/// The instances that a table reads.
+fn roots(run: &Run<'_, '_>, wanted: &Wanted<'_>) -> Vec<usize> {
+    let last = run.wiring.steps.len().checked_sub(1);
+    let pool = wanted.pool.and_then(|pool| match run.last.get(pool)? {
+        Some(Target::Instance(instance, _)) => Some(*instance),
+        _ => None,
+    });
+    let values = wanted.values.iter().map(|(_, stage, _)| run.place(*stage, last));
+    metrics(run, wanted).map(|(instance, _)| instance).chain(pool).chain(values).collect()
+}
+
+/// `<arm>/s<seed>/t<step>/<stage>`.
+fn name(arm: Option<&str>, seed: Option<u64>, step: Option<usize>, stage: &str) -> String {
+    let mut name = String::new();
+    if let Some(arm) = arm {
+        name.push_str(arm);
+        name.push('/');
+    }
+    if let Some(seed) = seed {
+        name.push_str(&format!("s{seed}/"));
+    }
+    if let Some(step) = step {
+        name.push_str(&format!("t{}/", step + 1));
+    }
+    name.push_str(stage);
+    name
+}
+
+/// The digest of everything that makes two stages of a plan equal.
+fn identity(stage: &Planned) -> Digest {
+    let inputs = stage.inputs.iter().map(|(slot, source)| {
+        let source = match source {
+            Source::Stage(output) => format!("{}.{}", output.stage.index(), output.slot),
+            Source::External(external) => external.digest.to_string(),
+        };
+        (slot, source)
+    });
+    let inputs: Vec<(&String, String)> = inputs.collect();
+    let text = serde_json::to_vec(&(&stage.kind, stage.version, &stage.params, inputs));
+    Digest::of(&text.unwrap_or_else(|error| panic!("BUG: JSON values cannot be written as JSON: {error}")))
+}

@@ -1,0 +1,15 @@
+//! Resolves an experiment and the signatures of the stage kinds to a frozen acyclic graph.
+//!
+//! Unaware of keys, of the cache and of how stages are run.
+
+mod build;
+mod check;
+mod externals;
+mod graph;
+mod instance;
+mod tables;
+mod wiring;
+
+pub use build::plan;
+pub use externals::Externals;
+pub use graph::{NameError, Output, Plan, Planned, PlannedTable, Source, StageIndex, TableRun};

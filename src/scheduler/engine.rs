@@ -1,0 +1,346 @@
+//! The loop that runs a plan.
+//!
+//! 1. Every stage whose producers are done is looked up: it is done too, or awaits an equal one that
+//!    runs, or must run.
+//! 2. Of those that must run, as many are started as there are free slots for, the head of the
+//!    longest chain first.
+//! 3. If none runs now, the run is over. Otherwise the loop waits for news (`news.rs`), and goes on
+//!    at 1.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+use super::costs::Costs;
+use super::event::{Event, StageFailure, Summary};
+use super::examine::{Examination, Verdict, key, reasons};
+use super::executor::Executor;
+use super::news::{News, Reporter};
+use super::run::Options;
+use super::state::{State, States};
+use super::worker::Work;
+use crate::cache::{Cache, CacheError, Lookup, Origin, Outputs, Recorded, Ticket};
+use crate::digest::Digest;
+use crate::fingerprint::{DirtyReason, Key};
+use crate::plan::{Plan, Source, StageIndex};
+use crate::stage::Call;
+
+/// How often the time that is left is estimated.
+const OUTLOOK: Duration = Duration::from_secs(1);
+
+/// A stage that runs.
+pub(super) struct Running {
+    pub slots: usize,
+    pub since: Instant,
+    pub log: PathBuf,
+    /// The share of its work that is done, by its own account.
+    pub done: f64,
+}
+
+/// A run in progress.
+pub(super) struct Engine<'a> {
+    pub plan: &'a Plan,
+    pub cache: &'a mut Cache,
+    pub options: &'a Options,
+    pub events: &'a mut dyn FnMut(Event),
+    pub examination: Examination,
+    pub costs: Costs,
+    /// The length of the chain that each stage is the head of, in expected seconds.
+    pub ranks: Vec<f64>,
+    pub states: States,
+    /// Stages to look at: in the order of the plan, so producers are settled first.
+    pub unsettled: BTreeSet<StageIndex>,
+    pub running: BTreeMap<StageIndex, Running>,
+    pub failures: Vec<StageFailure>,
+    /// Asked for when the first stage runs.
+    pub origin: Option<Origin>,
+    pub stopping: bool,
+}
+
+impl<'a> Engine<'a> {
+    /// All stages are to be looked at.
+    pub fn new(
+        plan: &'a Plan,
+        cache: &'a mut Cache,
+        options: &'a Options,
+        events: &'a mut dyn FnMut(Event),
+        examination: Examination,
+    ) -> Result<Engine<'a>, CacheError> {
+        let durations = if examination.counts().0 == plan.len() { Vec::new() } else { cache.durations()? };
+        let mut engine = Engine {
+            plan,
+            cache,
+            options,
+            events,
+            examination,
+            costs: Costs::new(durations),
+            ranks: Vec::new(),
+            states: States::new(plan),
+            unsettled: plan.order().collect(),
+            running: BTreeMap::new(),
+            failures: Vec::new(),
+            origin: None,
+            stopping: false,
+        };
+        engine.rank();
+        Ok(engine)
+    }
+
+    /// Puts the stages that are left in order.
+    pub fn rank(&mut self) {
+        let done = |stage: StageIndex| match &self.states[stage] {
+            State::Waiting => self.examination[stage].verdict == Verdict::Fresh,
+            state => matches!(state, State::Done { .. }),
+        };
+        self.ranks = self.costs.ranks(self.plan, done);
+    }
+}
+
+impl Engine<'_> {
+    /// Runs until nothing runs and nothing can be started.
+    pub fn drive<'scope>(
+        &mut self,
+        scope: &'scope Scope<'scope, '_>,
+        executor: &'scope dyn Executor,
+        interrupt: &AtomicBool,
+        stop: &'scope AtomicBool,
+    ) -> Result<(), CacheError> {
+        let (sender, receiver) = channel();
+        let mut outlook = Instant::now();
+        loop {
+            while let Some(stage) = self.unsettled.pop_first() {
+                self.settle(stage)?;
+            }
+            if interrupt.load(Ordering::Relaxed) && !self.stopping {
+                self.stopping = true;
+                stop.store(true, Ordering::Relaxed);
+                (self.events)(Event::Stopping);
+            }
+            while let Some((stage, slots)) = self.next() {
+                if let Some(miss) = self.prepare(stage)? {
+                    self.start((stage, slots), miss, scope, executor, stop, &sender)?;
+                }
+            }
+            if !self.unsettled.is_empty() {
+                continue;
+            }
+            if self.states.running() == 0 {
+                return Ok(());
+            }
+            self.listen(&receiver)?;
+            if outlook.elapsed() >= OUTLOOK {
+                outlook = Instant::now();
+                self.look_ahead();
+            }
+        }
+    }
+
+    /// Looks at a stage that is not running: finds out whether it is done, must run or cannot.
+    fn settle(&mut self, stage: StageIndex) -> Result<(), CacheError> {
+        if !matches!(self.states[stage], State::Waiting | State::Awaiting(_)) {
+            return Ok(());
+        }
+        let mut inputs = BTreeMap::new();
+        for (slot, source) in &self.plan[stage].inputs {
+            let digest = match source {
+                Source::External(external) => external.digest,
+                Source::Stage(output) => match &self.states[output.stage] {
+                    State::Done { outputs, .. } => outputs[&output.slot],
+                    State::Failed => return self.skip(stage, output.stage),
+                    State::Skipped(because) => return self.skip(stage, *because),
+                    _ => return Ok(()),
+                },
+            };
+            inputs.insert(slot.clone(), digest);
+        }
+        let examined = &self.examination[stage];
+        let key = match examined.verdict {
+            Verdict::Maybe(_) => key(&self.plan[stage], &inputs),
+            Verdict::Fresh | Verdict::Run(_) => examined.key.clone(),
+        };
+        if let Recorded::Present(outputs) = self.cache.recorded(&key.fingerprint)? {
+            self.cache.check(outputs.values().copied())?;
+        }
+        if let Recorded::Present(outputs) = self.cache.recorded(&key.fingerprint)? {
+            self.finish(stage, key.fingerprint, outputs, false);
+        } else if self.states.runs(&key.fingerprint) {
+            self.states.set(stage, State::Awaiting(key.fingerprint));
+        } else {
+            self.states.set(stage, State::Ready(key));
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, stage: StageIndex, because: StageIndex) -> Result<(), CacheError> {
+        self.states.set(stage, State::Skipped(because));
+        let because = self.plan[because].name().to_string();
+        (self.events)(Event::Skipped { stage: self.plan[stage].name().to_string(), because });
+        self.unsettled.extend(self.plan.consumers(stage));
+        Ok(())
+    }
+
+    /// Takes the result of a stage, and looks at the stages that read it.
+    pub fn finish(&mut self, stage: StageIndex, fingerprint: Digest, outputs: Outputs, ran: bool) {
+        if !ran && self.examination[stage].verdict != Verdict::Fresh {
+            (self.events)(Event::Fresh { stage: self.plan[stage].name().to_string() });
+        }
+        self.states.set(stage, State::Done { fingerprint, outputs, ran });
+        self.unsettled.extend(self.plan.consumers(stage));
+    }
+
+    /// The ready stage to start now, with its slots: the head of the longest chain that fits.
+    fn next(&self) -> Option<(StageIndex, usize)> {
+        if self.stopping || (!self.failures.is_empty() && !self.options.keep_going) {
+            return None;
+        }
+        let jobs = self.options.jobs.max(1);
+        let taken: usize = self.running.values().map(|running| running.slots).sum();
+        let slots = |stage: StageIndex| self.plan[stage].execution.threads.clamp(1, jobs);
+        let ready = self.states.iter().filter_map(|(stage, state)| match state {
+            State::Ready(_) if slots(stage) <= jobs - taken => Some(stage),
+            _ => None,
+        });
+        // Of equally long chains the first in the plan.
+        let longest = ready.reduce(|best, stage| match self.ranks[stage.index()] > self.ranks[best.index()] {
+            true => stage,
+            false => best,
+        })?;
+        Some((longest, slots(longest)))
+    }
+
+    /// Takes the right to write the result of a ready stage. `None` if its result is there after all,
+    /// or an equal stage runs.
+    fn prepare(&mut self, stage: StageIndex) -> Result<Option<(Key, Ticket)>, CacheError> {
+        let State::Ready(key) = &self.states[stage] else { unreachable!("only ready stages are prepared") };
+        let key = key.clone();
+        if self.states.runs(&key.fingerprint) {
+            self.states.set(stage, State::Awaiting(key.fingerprint));
+            return Ok(None);
+        }
+        match self.cache.lookup(&key, &self.plan[stage].outputs)? {
+            Lookup::Miss(ticket) => Ok(Some((key, ticket))),
+            Lookup::Hit(outputs) => {
+                self.finish(stage, key.fingerprint, outputs, false);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Runs a stage in a thread of its own.
+    fn start<'scope>(
+        &mut self,
+        (stage, slots): (StageIndex, usize),
+        (key, ticket): (Key, Ticket),
+        scope: &'scope Scope<'scope, '_>,
+        executor: &'scope dyn Executor,
+        stop: &'scope AtomicBool,
+        news: &Sender<(StageIndex, News)>,
+    ) -> Result<(), CacheError> {
+        let planned = &self.plan[stage];
+        let kind = planned.kind.clone();
+        let reasons = self.reasons(stage, &key)?;
+        (self.events)(Event::Started { stage: planned.name().to_string(), kind, reasons });
+        let work = self.work(stage, slots, &key, ticket);
+        self.running.insert(stage, Running { slots, since: Instant::now(), log: work.log.clone(), done: 0.0 });
+        self.states.set(stage, State::Running(key.fingerprint));
+        let reporter = Reporter { stage, news: news.clone() };
+        scope.spawn(move || {
+            let result = work.perform(executor, &reporter, stop);
+            reporter.send(News::Ended(Box::new(result)));
+        });
+        Ok(())
+    }
+
+    fn reasons(&self, stage: StageIndex, key: &Key) -> Result<Vec<DirtyReason>, CacheError> {
+        match &self.examination[stage].verdict {
+            Verdict::Run(reasons) => Ok(reasons.clone()),
+            Verdict::Maybe(_) | Verdict::Fresh => reasons(self.plan, self.cache, &self.plan[stage], key),
+        }
+    }
+
+    /// Everything that the thread of a stage needs.
+    fn work(&self, stage: StageIndex, slots: usize, key: &Key, ticket: Ticket) -> Work {
+        let planned = &self.plan[stage];
+        let mut inputs = BTreeMap::new();
+        let mut artifacts = Vec::new();
+        for (slot, source) in &planned.inputs {
+            let path = match source {
+                Source::External(external) => external.path.clone(),
+                Source::Stage(output) => {
+                    let outputs = self.states.outputs(output.stage).expect("BUG: a stage started before its producer");
+                    artifacts.push(outputs[&output.slot]);
+                    self.cache.path(&outputs[&output.slot])
+                }
+            };
+            inputs.insert(slot.clone(), path);
+        }
+        let mut execution = planned.execution.clone();
+        execution.threads = slots;
+        let call = Call {
+            kind: planned.kind.clone(),
+            params: planned.params.clone(),
+            inputs,
+            outputs: ticket.directories(),
+            externals: planned.externals.clone(),
+            locations: self.plan.locations(stage),
+            execution,
+        };
+        Work {
+            name: planned.name().to_string(),
+            call,
+            artifacts,
+            ticket,
+            log: self.cache.log(&key.fingerprint),
+            store: self.cache.store(),
+            files: self.cache.files(),
+        }
+    }
+
+    /// Remembers the key of every stage that is done, by all its names, to explain later changes.
+    pub fn remember(&mut self) -> Result<(), CacheError> {
+        let done = self.states.iter().filter_map(|(stage, state)| match state {
+            State::Done { fingerprint, .. } => Some((stage, *fingerprint)),
+            _ => None,
+        });
+        let names = done.flat_map(|(stage, fingerprint)| {
+            self.plan[stage].names.iter().map(move |name| (name.as_str(), fingerprint))
+        });
+        self.cache.remember(&self.plan.experiment, names)
+    }
+
+    /// Counts and costs of a run that took `wall` seconds.
+    pub fn summary(&mut self, wall: f64) -> Result<Summary, CacheError> {
+        let mut summary = Summary {
+            experiment: self.plan.experiment.clone(),
+            shared: self.plan.shared,
+            interrupted: self.stopping,
+            wall,
+            ..Summary::default()
+        };
+        for (_, state) in self.states.iter() {
+            match state {
+                State::Done { fingerprint, ran: true, .. } => {
+                    summary.ran += 1;
+                    summary.cpu += self.cache.cpu(fingerprint)?;
+                }
+                State::Done { fingerprint, ran: false, .. } => {
+                    summary.fresh += 1;
+                    summary.saved += self.cache.cpu(fingerprint)?;
+                }
+                State::Failed => summary.failed += 1,
+                State::Skipped(_) => summary.skipped += 1,
+                State::Waiting | State::Ready(_) | State::Running(_) | State::Awaiting(_) => summary.left += 1,
+            }
+        }
+        Ok(summary)
+    }
+
+    /// The result of each stage that is done, and all failures.
+    pub fn end(self) -> (Vec<Option<Outputs>>, Vec<StageFailure>) {
+        let outputs = self.plan.order().map(|stage| self.states.outputs(stage).cloned()).collect();
+        (outputs, self.failures)
+    }
+}

@@ -1,0 +1,137 @@
+//! What happens during a run, as data.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::fingerprint::DirtyReason;
+
+/// Something that happened. Stages are named by their display names.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// The run begins.
+    Planned {
+        /// The experiment.
+        experiment: String,
+        /// Stages of the plan.
+        stages: usize,
+        /// Stages whose result is in the cache.
+        fresh: usize,
+        /// Stages that must run.
+        run: usize,
+        /// Stages below those, which may have to run.
+        maybe: usize,
+        /// Stages of the experiment that are not in the plan because they are equal to one that is.
+        shared: usize,
+    },
+    /// A stage runs now.
+    Started {
+        /// The stage.
+        stage: String,
+        /// Its kind.
+        kind: String,
+        /// Why it runs.
+        reasons: Vec<DirtyReason>,
+    },
+    /// A running stage has done some of its work.
+    Progress {
+        /// The stage.
+        stage: String,
+        /// Units done.
+        done: u64,
+        /// Units to do.
+        total: u64,
+        /// What is counted, as a plural noun.
+        unit: String,
+    },
+    /// Something that the user should know, though the run goes on.
+    Warning {
+        /// The stage.
+        stage: String,
+        /// What it is.
+        message: String,
+    },
+    /// A stage ran and its result is in the cache.
+    Finished {
+        /// The stage.
+        stage: String,
+        /// How long it took, in seconds.
+        wall: f64,
+        /// The processor time that it took, in seconds.
+        cpu: f64,
+        /// The most memory that it had, in bytes, where that is known.
+        memory: Option<u64>,
+    },
+    /// The result of a stage that might have had to run was in the cache, or was made by an equal
+    /// stage meanwhile.
+    Fresh {
+        /// The stage.
+        stage: String,
+    },
+    /// A stage failed; nothing of it is kept but its log.
+    Failed(StageFailure),
+    /// A stage cannot run because another failed.
+    Skipped {
+        /// The stage.
+        stage: String,
+        /// The stage that failed.
+        because: String,
+    },
+    /// How long the rest will take, going by earlier durations.
+    Outlook {
+        /// Seconds.
+        remaining: f64,
+    },
+    /// The run was interrupted: running stages are being stopped.
+    Stopping,
+    /// The run is over.
+    Ended(Summary),
+}
+
+/// Why a stage failed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StageFailure {
+    /// The stage.
+    pub stage: String,
+    /// What happened.
+    pub message: String,
+    /// The file with all that it wrote to its standard error.
+    pub log: PathBuf,
+    /// The last lines of that file.
+    pub tail: Vec<String>,
+}
+
+impl StageFailure {
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        format!("`runner log {}` shows the whole log", self.stage)
+    }
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Summary {
+    /// The experiment.
+    pub experiment: String,
+    /// Stages that ran.
+    pub ran: usize,
+    /// Stages whose result was in the cache.
+    pub fresh: usize,
+    /// Stages of the experiment that were equal to one of the plan.
+    pub shared: usize,
+    /// Stages that failed.
+    pub failed: usize,
+    /// Stages that could not run because another failed.
+    pub skipped: usize,
+    /// Stages that were not started, or stopped, because the run ended before.
+    pub left: usize,
+    /// Whether the run was interrupted.
+    pub interrupted: bool,
+    /// How long the run took, in seconds.
+    pub wall: f64,
+    /// The processor time of the stages that ran, in seconds.
+    pub cpu: f64,
+    /// The processor time that the results from the cache had taken, in seconds.
+    pub saved: f64,
+}

@@ -1,0 +1,26 @@
+//! Decides what has to run, and runs it: a synchronous loop over the immutable plan and a dense
+//! table of stage states, with one thread per running stage.
+//!
+//! A stage is *ready* when all its producers are done. Only then are its inputs' digests known, so
+//! only then is its key looked up; a stage that ran and made the same bytes as before therefore
+//! stops the wave by itself.
+//!
+//! Unaware of experiment files and of what stages compute. Prints nothing: it tells [`Event`]s.
+
+mod child;
+mod costs;
+mod engine;
+mod event;
+mod examine;
+mod executor;
+mod news;
+mod origin;
+mod run;
+mod state;
+mod worker;
+
+pub use child::ChildProcess;
+pub use event::{Event, StageFailure, Summary};
+pub use examine::{Examination, Examined, Verdict, examine};
+pub use executor::{Executor, Halt, InProcess, Job, Usage};
+pub use run::{Options, Outcome, run};

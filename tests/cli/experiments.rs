@@ -1,0 +1,87 @@
+//! Every experiment of the project can be planned.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use runner::spec::Overrides;
+
+use crate::support::{declared, describe, plan_file};
+
+fn experiments(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true if path.ends_with("suites") || path.ends_with("mini") => {}
+            true => experiments(&path, found),
+            false if path.extension().is_some_and(|extension| extension == "yaml") => found.push(path),
+            false => {}
+        }
+    }
+}
+
+#[test]
+fn every_experiment_file_is_planned() {
+    let mut files = Vec::new();
+    experiments(&Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments"), &mut files);
+    assert!(files.len() >= 5);
+    for file in files {
+        let plan = plan_file(&file, &declared(), &Overrides::default());
+        let plan = plan.unwrap_or_else(|problems| panic!("{}:\n{problems}", file.display()));
+        assert!(!plan.is_empty(), "{} plans nothing", file.display());
+    }
+}
+
+#[test]
+fn the_smoke_test_plans_the_whole_method_and_shares_what_both_arms_do() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/smoke.yaml");
+    let plan = plan_file(&file, &declared(), &Overrides::default()).unwrap();
+    insta::assert_snapshot!(describe(&plan), @r#"
+    Sequential/s0/first = Adapt-∞/s0/first: ingest
+    Sequential/s0/start = Adapt-∞/s0/start: evaluate model=base
+    Sequential/s0/t1/arrival: ingest
+    Sequential/s0/t1/ingest = Adapt-∞/s0/t1/ingest: ingest pool=Sequential/s0/first.pool
+    Sequential/s0/t1/train: train data=Sequential/s0/t1/arrival.pool model=base
+    Sequential/s0/t1/prune: prune pool=Sequential/s0/t1/ingest.pool
+    Sequential/s0/t1/evaluate: evaluate model=Sequential/s0/t1/train.model
+    Sequential/s0/t2/arrival: ingest
+    Sequential/s0/t2/ingest: ingest pool=Sequential/s0/t1/prune.pool
+    Sequential/s0/t2/train: train data=Sequential/s0/t2/arrival.pool model=Sequential/s0/t1/train.model
+    Sequential/s0/t2/prune: prune pool=Sequential/s0/t2/ingest.pool
+    Sequential/s0/t2/evaluate: evaluate model=Sequential/s0/t2/train.model
+    Adapt-∞/s0/t1/gradient: gradient model=base pool=Sequential/s0/t1/ingest.pool
+    Adapt-∞/s0/t1/cluster: cluster vectors=Adapt-∞/s0/t1/gradient.gradient
+    Adapt-∞/s0/t1/score: score model=base pool=Sequential/s0/t1/ingest.pool
+    Adapt-∞/s0/t1/select: select clusters=Adapt-∞/s0/t1/cluster.clusters pool=Sequential/s0/t1/ingest.pool scores=Adapt-∞/s0/t1/score.scores
+    Adapt-∞/s0/t1/train: train data=Adapt-∞/s0/t1/select.subset model=base
+    Adapt-∞/s0/t1/prune: prune clusters=Adapt-∞/s0/t1/cluster.clusters pool=Sequential/s0/t1/ingest.pool vectors=Adapt-∞/s0/t1/gradient.hidden
+    Adapt-∞/s0/t1/evaluate: evaluate model=Adapt-∞/s0/t1/train.model
+    Adapt-∞/s0/t2/ingest: ingest pool=Adapt-∞/s0/t1/prune.pool
+    Adapt-∞/s0/t2/gradient: gradient model=Adapt-∞/s0/t1/train.model pool=Adapt-∞/s0/t2/ingest.pool
+    Adapt-∞/s0/t2/cluster: cluster vectors=Adapt-∞/s0/t2/gradient.gradient
+    Adapt-∞/s0/t2/score: score model=Adapt-∞/s0/t1/train.model pool=Adapt-∞/s0/t2/ingest.pool
+    Adapt-∞/s0/t2/select: select clusters=Adapt-∞/s0/t2/cluster.clusters pool=Adapt-∞/s0/t2/ingest.pool scores=Adapt-∞/s0/t2/score.scores
+    Adapt-∞/s0/t2/train: train data=Adapt-∞/s0/t2/select.subset model=Adapt-∞/s0/t1/train.model
+    Adapt-∞/s0/t2/prune: prune clusters=Adapt-∞/s0/t2/cluster.clusters pool=Adapt-∞/s0/t2/ingest.pool vectors=Adapt-∞/s0/t2/gradient.hidden
+    Adapt-∞/s0/t2/evaluate: evaluate model=Adapt-∞/s0/t2/train.model
+    "#);
+    insta::assert_snapshot!(plan.title, @"Smoke test (miniature suite)");
+    assert_eq!(plan.shared, 3);
+}
+
+#[test]
+fn table_3_computes_gradients_only_for_the_arms_that_use_them() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/table3.yaml");
+    let plan = plan_file(&file, &declared(), &Overrides::default()).unwrap();
+    let of = |arm: &str, kind: &str| {
+        let named = |names: &[String]| names.iter().any(|name| name.starts_with(&format!("{arm}/")));
+        plan.order().filter(|stage| plan[*stage].kind == kind && named(&plan[*stage].names)).count()
+    };
+    assert_eq!(of("Sequential", "gradient"), 0);
+    assert_eq!(of("Sequential", "train"), 3 * 5);
+    assert_eq!(of("Random", "gradient"), 3 * 5 - 2);
+    assert_eq!(plan.tables[0].runs.len(), 6 * 3);
+    let run = &plan.tables[0].runs[0];
+    assert_eq!((run.arm.as_deref(), run.seed, run.steps.len()), (Some("Sequential"), Some(0), 6));
+    assert_eq!(plan[run.steps[0].stage].name(), "Sequential/s0/start");
+    assert_eq!(plan[run.steps[5].stage].name(), "Sequential/s0/t5/evaluate");
+}

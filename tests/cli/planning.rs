@@ -1,0 +1,206 @@
+//! What experiments are planned to.
+
+use insta::assert_snapshot;
+use proptest::prelude::*;
+use runner::plan::{Output, Plan, Source};
+use runner::stage::{Registry, Stage};
+
+use crate::support::{Declared, Project, declared, describe, overrides};
+
+const DATA: &str = "\
+stages:
+  data: {use: ingest, params: {name: data, path: data.json}}
+  model: {use: train, inputs: {data: data.pool}, params: {batch: 4}}
+  vectors: {use: gradient, inputs: {model: model.model, pool: data.pool}}
+  groups: {use: cluster, inputs: {vectors: vectors.gradient}}
+  scores: {use: score, inputs: {model: model.model, pool: data.pool}}
+  pick: {use: select, inputs: {pool: data.pool, clusters: groups.clusters, scores: scores.scores}, params: {budget: 5}}
+  final: {use: train, inputs: {model: model.model, data: pick.subset}}
+  measure: {use: evaluate, inputs: {model: final.model}, params: {benchmarks: b}}
+";
+const TABLE: &str =
+    "report: [{table: {name: t, rows: arm, metrics: [measure.metrics], columns: [average_accuracy]}}]\n";
+
+fn plan(project: &Project) -> Plan {
+    project.plan(&declared(), &overrides(&[])).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+#[test]
+fn without_a_report_everything_is_planned() {
+    assert_snapshot!(Project::of(DATA).planned(&[]), @r#"
+    data: ingest
+    model: train data=data.pool
+    vectors: gradient model=model.model pool=data.pool
+    groups: cluster vectors=vectors.gradient
+    scores: score model=model.model pool=data.pool
+    pick: select clusters=groups.clusters pool=data.pool scores=scores.scores
+    final: train data=pick.subset model=model.model
+    measure: evaluate model=final.model
+    "#);
+}
+
+#[test]
+fn a_slot_that_the_params_do_not_use_is_not_planned_for() {
+    let arms = "arms:\n  Random: {pick: {sampler: random, allocation: whole}}\n  Top: {pick.sampler: top, pick.allocation: whole}\n";
+    assert_snapshot!(Project::of(&format!("{DATA}{arms}{TABLE}")).planned(&[]), @r#"
+    Random/data = Top/data: ingest
+    Random/model = Top/model: train data=Random/data.pool
+    Random/pick: select pool=Random/data.pool
+    Random/final: train data=Random/pick.subset model=Random/model.model
+    Random/measure: evaluate model=Random/final.model
+    Top/scores: score model=Random/model.model pool=Random/data.pool
+    Top/pick: select pool=Random/data.pool scores=Top/scores.scores
+    Top/final: train data=Top/pick.subset model=Random/model.model
+    Top/measure: evaluate model=Top/final.model
+    "#);
+}
+
+#[test]
+fn a_matrix_is_every_combination_within_every_arm() {
+    let text = "arms: {A: {}, B: {pick.sampler: random}}\nmatrix: {pick.budget: [1, 2], groups.clusters: [3]}\n";
+    let plan = plan(&Project::of(&format!("{DATA}{text}{TABLE}")));
+    let runs: Vec<&str> = plan.tables[0].runs.iter().filter_map(|run| run.arm.as_deref()).collect();
+    assert_snapshot!(runs.join("\n"), @r#"
+    A, pick.budget=1, groups.clusters=3
+    A, pick.budget=2, groups.clusters=3
+    B, pick.budget=1, groups.clusters=3
+    B, pick.budget=2, groups.clusters=3
+    "#);
+}
+
+#[test]
+fn seeds_are_a_list_or_a_number_and_reach_the_params_that_default_to_them() {
+    let seeds = |text: &str| {
+        let plan = plan(&Project::of(&format!("{DATA}{text}")));
+        let stages = plan.order().filter(|stage| plan[*stage].name().ends_with("final"));
+        stages.map(|stage| plan[stage].params["seed"].to_string()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(seeds(""), "0");
+    assert_eq!(seeds("seeds: 3\n"), "0 1 2");
+    assert_eq!(seeds("seeds: [5, 7]\n"), "5 7");
+}
+
+#[test]
+fn the_command_line_has_the_last_word() {
+    let project = Project::of(&format!("{DATA}arms: {{A: {{final.batch: 8}}}}\n"));
+    let plan = project.plan(&declared(), &overrides(&["final.batch=16", "final.inputs.data=data.pool"])).unwrap();
+    let last = plan.find("final").unwrap();
+    assert_eq!(plan[last].params["batch"], 16);
+    let data = plan.find("data").unwrap();
+    assert_eq!(plan[last].inputs["data"], Source::Stage(Output { stage: data, slot: "pool".to_string() }));
+}
+
+#[test]
+fn equal_numbers_are_equal_however_they_are_written() {
+    let text = "stages:\n  data: {use: ingest, params: {name: d, path: d.json}}\n  b: {use: train, inputs: {data: data.pool}, params: {alpha: 16}}\n  c: {use: train, inputs: {data: data.pool}, params: {alpha: 16.0}}\n";
+    let plan = plan(&Project::of(text));
+    assert_eq!(plan.shared, 1);
+    assert_eq!(plan[plan.find("b").unwrap()].names, ["b", "c"]);
+}
+
+#[test]
+fn a_suite_can_be_named_patched_and_written_inline() {
+    let text = "\
+suite: tiny
+stages: {a: {use: ingest, params: {name: \"${suite.name}\", path: \"${suite.path}\", limit: \"${suite.limit}\"}}}
+arms:
+  As it is: {}
+  Patched: {suite.limit: 5}
+  Another: {suite: other}
+  Inline: {suite: {name: inline, limit: null}}
+";
+    let project = Project::of(text)
+        .write("suites/tiny.yaml", "name: tiny\npath: t.json\nlimit: 3\n")
+        .write("suites/other.yaml", "extends: tiny.yaml\nname: other\n");
+    let plan = plan(&project);
+    let shown: Vec<String> = plan
+        .order()
+        .map(|stage| &plan[stage])
+        .map(|stage| {
+            let path = stage.externals["path"].path.strip_prefix(project.path()).unwrap();
+            format!("{}: {} {} {}", stage.name(), stage.params["name"], stage.params["limit"], path.display())
+        })
+        .collect();
+    assert_snapshot!(shown.join("\n"), @r#"
+    As it is/a: "tiny" 3 suites/t.json
+    Patched/a: "tiny" 5 suites/t.json
+    Another/a: "other" 3 suites/t.json
+    Inline/a: "inline" null suites/t.json
+    "#);
+}
+
+#[test]
+fn anchors_aliases_and_merge_keys_are_yaml_as_usual() {
+    let text = "\
+stages:
+  a: {use: ingest, params: &shared {name: a, path: a.json, limit: 3}}
+  b: {use: ingest, params: {<<: *shared, name: b}}
+";
+    let plan = plan(&Project::of(text));
+    let b = &plan[plan.find("b").unwrap()];
+    assert_eq!((b.params["name"].as_str(), b.params["limit"].as_i64()), (Some("b"), Some(3)));
+}
+
+static JOIN: Declared = Declared(
+    "{kind: join, version: 1, summary: Joins., outputs: {out: {kind: thing, doc: A thing.}},
+      params: {n: {type: integer, doc: Tells stages apart.}},
+      inputs: {a: {kinds: [thing], doc: One., optional: true}, b: {kinds: [thing], doc: Two., optional: true},
+               c: {kinds: [thing], doc: Three., optional: true}}}",
+);
+
+fn joins() -> Registry {
+    let join: &'static dyn Stage = &JOIN;
+    Registry::new(&[join])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Stages in any order of writing, each reading up to three that come before it in some order.
+    #[test]
+    fn random_graphs_are_planned_with_the_right_edges(
+        edges in prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 0..4), 1..40),
+        shuffle in any::<u64>(),
+    ) {
+        let producers: Vec<Vec<usize>> = edges
+            .iter()
+            .enumerate()
+            .map(|(stage, picks)| picks.iter().filter(|_| stage > 0).map(|pick| pick.index(stage)).collect())
+            .collect();
+        let mut written: Vec<usize> = (0..producers.len()).collect();
+        written.sort_by_key(|stage| (*stage as u64).wrapping_mul(shuffle | 1));
+        let mut text = "stages:\n".to_string();
+        for stage in written {
+            let slots = ["a", "b", "c"].iter().zip(&producers[stage]);
+            let inputs: Vec<String> = slots.map(|(slot, producer)| format!("{slot}: n{producer}.out")).collect();
+            text.push_str(&format!("  n{stage}: {{use: join, inputs: {{{}}}, params: {{n: {stage}}}}}\n", inputs.join(", ")));
+        }
+        let plan = Project::of(&text).plan(&joins(), &overrides(&[])).map_err(TestCaseError::fail)?;
+        prop_assert_eq!(plan.len(), producers.len());
+        for stage in plan.order() {
+            let number = |stage| plan[stage].params["n"].as_u64().unwrap() as usize;
+            let mut found: Vec<usize> = plan.producers(stage).map(number).collect();
+            let mut expected = producers[number(stage)].clone();
+            found.sort();
+            expected.sort();
+            expected.dedup();
+            prop_assert_eq!(found, expected);
+            prop_assert!(plan.producers(stage).all(|producer| producer < stage));
+        }
+    }
+}
+
+#[test]
+fn a_cycle_of_any_length_is_named_whole() {
+    for length in [1, 2, 7] {
+        let mut text = "stages:\n".to_string();
+        for stage in 0..length {
+            text.push_str(&format!(
+                "  n{stage}: {{use: join, inputs: {{a: n{}.out}}, params: {{n: 1}}}}\n",
+                (stage + 1) % length
+            ));
+        }
+        let problems = Project::of(&text).plan(&joins(), &overrides(&[])).map(|plan| describe(&plan)).unwrap_err();
+        assert_eq!(problems.matches('→').count(), length, "{problems}");
+    }
+}
