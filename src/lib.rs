@@ -32,6 +32,7 @@
 
 pub mod artifact;
 pub mod cache;
+pub mod cli;
 pub mod console;
 pub mod digest;
 pub mod fingerprint;

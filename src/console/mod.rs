@@ -3,3 +3,4 @@
 //! Unaware of how stages are run and of what they compute.
 
 pub mod diagnostics;
+pub mod output;

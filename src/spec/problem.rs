@@ -298,6 +298,16 @@ impl Problems {
         self.list.push(problem);
     }
 
+    /// Notes the problems of another experiment.
+    pub fn extend(&mut self, other: Problems) {
+        let shift = self.sources.append(other.sources);
+        for mut problem in other.list {
+            problem.mark = shift(problem.mark);
+            problem.related.iter_mut().for_each(|(mark, _)| *mark = shift(*mark));
+            self.list.push(problem);
+        }
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
