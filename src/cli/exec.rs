@@ -32,9 +32,7 @@ pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
     let mut exit = Exit::Done;
     for (file, plan) in &plans {
         let cache = workspace.cache()?;
-        let mut reporter = reporter(arguments.format.format);
-        let outcome = run(plan, cache, &executor, &options, &mut |event| reporter.handle(event), &interrupt)?;
-        drop(reporter);
+        let outcome = run(plan, cache, &executor, &options, &mut |event| tell(&event), &interrupt)?;
         let rendered = tables::render(plan, &outcome, &workspace)?;
         exit = worse(exit, finish(arguments, file, plan, &outcome, &rendered, &workspace)?);
         if outcome.summary.interrupted || (exit == Exit::Failed && !arguments.keep_going) {
@@ -45,11 +43,7 @@ pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
 }
 
 /// The plans of all experiments, or what is wrong with any of them.
-fn plans(
-    arguments: &Exec,
-    workspace: &mut Workspace,
-    registry: &Registry,
-) -> Result<Vec<(PathBuf, Plan)>, Failure> {
+fn plans(arguments: &Exec, workspace: &mut Workspace, registry: &Registry) -> Result<Vec<(PathBuf, Plan)>, Failure> {
     let mut plans = Vec::new();
     let mut wrong: Option<Problems> = None;
     for file in files(&arguments.experiments)? {
@@ -102,7 +96,8 @@ fn only(plan: &Plan, names: &[String]) -> Result<Plan, Failure> {
 fn catch_signals() -> Result<Arc<AtomicBool>, Failure> {
     let interrupt = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        let again = signal_hook::flag::register_conditional_shutdown(signal, Exit::Interrupted as i32, interrupt.clone());
+        let again =
+            signal_hook::flag::register_conditional_shutdown(signal, Exit::Interrupted as i32, interrupt.clone());
         again.context("cannot listen for signals")?;
         signal_hook::flag::register(signal, interrupt.clone()).context("cannot listen for signals")?;
     }
@@ -164,6 +159,10 @@ fn finish(
         output::note(&format!("`runner exec {} --only '{}'` runs that stage alone", file.display(), failure.stage));
     }
     Ok(exit)
+}
+
+fn tell(event: &crate::scheduler::Event) {
+    output::note(&json!(event).to_string());
 }
 
 /// The one of two exit codes that says more.

@@ -117,7 +117,7 @@ fn entry_text(cache: &Cache, entry: &Entry) -> Result<String, Failure> {
     let provenance = &entry.provenance;
     let memory = provenance.memory.map_or("unknown".to_string(), bytes);
     let mut text = String::new();
-    let mut line = |name: &str, value: &str| drop(writeln!(text, "{name:<12}{value}"));
+    let mut line = |name: &str, value: &str| text.push_str(&format!("{name:<12}{value}\n"));
     line("stage", &provenance.name);
     line("kind", &provenance.kind);
     line("experiment", &provenance.experiment);

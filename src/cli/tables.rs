@@ -73,7 +73,9 @@ impl Sources<'_> {
         let summary: serde_json::Map<String, serde_json::Value> = read_json(&path)?;
         let value = summary.get(key).and_then(serde_json::Value::as_f64);
         let known = || crate::text::ticked_list(summary.keys());
-        value.map(Some).with_context(|| format!("the summary in slot `{}` has no number `{key}`; it has {}", output.slot, known()))
+        value
+            .map(Some)
+            .with_context(|| format!("the summary in slot `{}` has no number `{key}`; it has {}", output.slot, known()))
     }
 }
 
