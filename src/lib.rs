@@ -36,6 +36,8 @@ pub mod console;
 pub mod digest;
 pub mod fingerprint;
 pub mod mini;
+#[cfg(feature = "ml")]
+pub mod ml;
 pub mod plan;
 pub mod report;
 pub mod scheduler;

@@ -3,23 +3,19 @@
 
 mod alignment;
 #[cfg(feature = "ml")]
-mod gradient;
-#[cfg(feature = "ml")]
-mod preparation;
+mod learned;
+#[cfg(not(feature = "ml"))]
+#[path = "unlearned.rs"]
+mod learned;
 mod prune;
-#[cfg(feature = "ml")]
-mod score;
 mod select;
 #[cfg(test)]
 mod testing;
-#[cfg(feature = "ml")]
-mod train;
 
-#[cfg(feature = "ml")]
-pub use gradient::Gradient;
-pub use prune::Prune;
-#[cfg(feature = "ml")]
-pub use score::Score;
-pub use select::Select;
-#[cfg(feature = "ml")]
-pub use train::Train;
+use crate::stage::{Registry, Stage};
+
+/// All stage kinds of this build, in the order of the method.
+pub fn registry() -> Registry {
+    let own: [&dyn Stage; 2] = [&select::Select, &prune::Prune];
+    Registry::new(&[own.as_slice(), &learned::KINDS].concat())
+}

@@ -51,7 +51,7 @@ enum Order {
 
 impl Stage for Train {
     fn declaration(&self) -> &'static str {
-        include_str!("../../stages/train.yaml")
+        include_str!("../../../stages/train.yaml")
     }
 
     fn run(&self, context: &Context<'_>) -> anyhow::Result<()> {

@@ -64,7 +64,7 @@ struct Models {
 
 impl Stage for Score {
     fn declaration(&self) -> &'static str {
-        include_str!("../../stages/score.yaml")
+        include_str!("../../../stages/score.yaml")
     }
 
     fn run(&self, context: &Context<'_>) -> anyhow::Result<()> {

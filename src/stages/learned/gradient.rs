@@ -37,7 +37,7 @@ enum Kind {
 
 impl Stage for Gradient {
     fn declaration(&self) -> &'static str {
-        include_str!("../../stages/gradient.yaml")
+        include_str!("../../../stages/gradient.yaml")
     }
 
     fn run(&self, context: &Context<'_>) -> anyhow::Result<()> {
