@@ -137,7 +137,7 @@ fn a_result_says_where_it_comes_from() {
     assert_eq!(entry.params(), *json!({"text": "a"}).as_object().unwrap());
     assert_eq!(entry.outputs["out"].digest, artifact);
     assert_eq!(entry.outputs["out"].bytes, 15);
-    assert_eq!(cache.producers(&artifact).unwrap(), [entry.clone()]);
+    assert_eq!(cache.producers(&artifact).unwrap(), std::slice::from_ref(&entry));
     assert_eq!(
         cache.find(&artifact.short()).unwrap(),
         [Found::Artifact(entry.outputs["out"].clone(), vec![entry.clone()])]
