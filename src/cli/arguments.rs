@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::console;
 use crate::spec::Overrides;
 
 /// Runs experiments in data selection for multimodal language models.
@@ -202,10 +203,19 @@ pub struct FormatOption {
     pub format: Format,
 }
 
+impl From<Format> for console::Format {
+    fn from(format: Format) -> console::Format {
+        match format {
+            Format::Text => console::Format::Text,
+            Format::Json => console::Format::Json,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Text.
     Text,
-    /// JSON on standard output; during a run, a line for each event on standard error.
+    /// JSON; of a run, a line for each event.
     Json,
 }

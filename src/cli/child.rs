@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use super::failure::Exit;
 use crate::artifact::read_json;
-use crate::console::output;
+use crate::console;
 use crate::stage::{Call, Context, Progress, Registry, Update};
 
 /// Executes the call in a file. News goes to standard output, one JSON line each; an error to
@@ -15,7 +15,7 @@ pub fn stage(path: &Path, registry: &Registry) -> Exit {
     match execute(path, registry) {
         Ok(()) => Exit::Done,
         Err(error) => {
-            output::note(&format!("error: {error:?}"));
+            console::note(&format!("error: {error:?}"));
             Exit::Failed
         }
     }
@@ -33,7 +33,7 @@ struct Lines;
 impl Progress for Lines {
     fn update(&self, update: Update) {
         if let Ok(line) = serde_json::to_string(&update) {
-            output::result(&format!("{line}\n"));
+            console::print(&format!("{line}\n"));
         }
     }
 }

@@ -12,7 +12,7 @@ use super::arguments::{Exec, Format};
 use super::failure::{Exit, Failure};
 use super::tables::{self, Rendered};
 use super::workspace::Workspace;
-use crate::console::output;
+use crate::console::{self, Console};
 use crate::plan::{Plan, StageIndex};
 use crate::scheduler::{ChildProcess, Options, Outcome, run};
 use crate::spec::Problems;
@@ -32,7 +32,9 @@ pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
     let mut exit = Exit::Done;
     for (file, plan) in &plans {
         let cache = workspace.cache()?;
-        let outcome = run(plan, cache, &executor, &options, &mut |event| tell(&event), &interrupt)?;
+        let mut teller = Console::new(arguments.format.format.into());
+        let outcome = run(plan, cache, &executor, &options, &mut |event| teller.show(&event), &interrupt)?;
+        drop(teller);
         let rendered = tables::render(plan, &outcome, &workspace)?;
         exit = worse(exit, finish(arguments, file, plan, &outcome, &rendered, &workspace)?);
         if outcome.summary.interrupted || (exit == Exit::Failed && !arguments.keep_going) {
@@ -125,8 +127,8 @@ fn finish(
     for rendered in rendered {
         let written = rendered.write(&directory)?;
         if arguments.format.format == Format::Text {
-            output::result(&format!("{}\n", rendered.table.to_text()));
-            output::note(&format!("written to {}", written.join(" and ")));
+            console::print(&format!("{}\n", rendered.table.to_text()));
+            console::note(&format!("written to {}", written.join(" and ")));
         }
         if arguments.check {
             differences.extend(rendered.check(goldens)?);
@@ -137,32 +139,29 @@ fn finish(
     }
     if arguments.format.format == Format::Json {
         let tables: Vec<_> = rendered.iter().map(|rendered| &rendered.table).collect();
-        let failures = &outcome.failures;
-        let report = json!({"summary": summary, "failures": failures, "tables": tables, "differences": differences});
-        output::result(&format!("{report:#}\n"));
+        let report = json!({"event": "report", "tables": tables, "differences": differences});
+        console::print(&format!("{report}\n"));
         return Ok(exit);
     }
     if arguments.check && exit == Exit::Done {
-        output::note(&format!("{} as expected", count(rendered.len(), "table")));
+        console::note(&format!("{} as expected", count(rendered.len(), "table")));
     }
     if !differences.is_empty() {
-        output::error(&format!("{} from the golden", count(differences.len(), "difference")), None);
-        output::note(&differences.iter().map(|difference| format!("  {difference}\n")).collect::<String>());
+        console::report(&format!("{} from the golden", count(differences.len(), "difference")), None);
+        console::note(&differences.iter().map(|difference| format!("  {difference}\n")).collect::<String>());
         let file = file.display();
-        output::note(&format!("hint: `runner exec {file} --bless` makes this result the golden"));
+        console::note(&format!("hint: `runner exec {file} --bless` makes this result the golden"));
     }
     let missing = plan.tables.len().saturating_sub(rendered.len());
     if missing > 0 {
-        output::note(&format!("{} not made: stages are missing", count(missing, "table")));
+        console::note(&format!("{} not made: stages are missing", count(missing, "table")));
     }
     for failure in &outcome.failures {
-        output::note(&format!("`runner exec {} --only '{}'` runs that stage alone", file.display(), failure.stage));
+        let (file, stage) = (file.display(), &failure.stage);
+        console::note(&format!("hint: `runner log {file} '{stage}'` shows the whole log"));
+        console::note(&format!("hint: `runner exec {file} --only '{stage}'` runs that stage alone"));
     }
     Ok(exit)
-}
-
-fn tell(event: &crate::scheduler::Event) {
-    output::note(&json!(event).to_string());
 }
 
 /// The one of two exit codes that says more.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::cache::CacheError;
-use crate::console::{diagnostics, output};
+use crate::console::{self, diagnostics};
 use crate::spec::Problems;
 
 /// The exit codes of the program.
@@ -53,16 +53,16 @@ impl Failure {
     pub fn report(self) -> Exit {
         match self {
             Failure::Usage { message, hint } => {
-                output::error(&message, hint.as_deref());
+                console::report(&message, hint.as_deref());
                 Exit::Wrong
             }
             Failure::Problems(problems) => {
-                output::note(&diagnostics::render(&problems));
+                console::note(diagnostics::render(&problems).trim_end());
                 Exit::Wrong
             }
             Failure::Other(error) => {
                 let hint = error.downcast_ref::<CacheError>().and_then(CacheError::hint);
-                output::error(&format!("{error:#}"), hint);
+                console::report(&format!("{error:#}"), hint);
                 Exit::Failed
             }
         }

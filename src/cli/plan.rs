@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::arguments::{Format, OneStage, Plan as Arguments};
 use super::failure::{Exit, Failure};
 use super::workspace::Workspace;
-use crate::console::output;
+use crate::console;
 use crate::fingerprint::DirtyReason;
 use crate::plan::{Plan, StageIndex};
 use crate::scheduler::{Examination, Verdict, examine};
@@ -19,13 +19,13 @@ pub fn plan(arguments: &Arguments, registry: &Registry) -> Result<Exit, Failure>
     let mut workspace = Workspace::new(&arguments.store.directory);
     let plan = workspace.plan(&arguments.experiment, &arguments.changes.overrides(), registry)?;
     if arguments.dot {
-        output::result(&plan.dot());
+        console::print(&plan.dot());
         return Ok(Exit::Done);
     }
     let examination = examine(&plan, workspace.cache()?)?;
     match arguments.format.format {
-        Format::Text => output::result(&text(&plan, &examination)),
-        Format::Json => output::result(&format!("{:#}\n", machine_readable(&plan, &examination))),
+        Format::Text => console::print(&text(&plan, &examination)),
+        Format::Json => console::print(&format!("{:#}\n", machine_readable(&plan, &examination))),
     }
     Ok(Exit::Done)
 }
@@ -107,7 +107,7 @@ pub fn explain(arguments: &OneStage, registry: &Registry) -> Result<Exit, Failur
             let _ = write!(text, "\nno old key\n\n{new}\n{}\n", pretty(&key.text));
         }
     }
-    output::result(&text);
+    console::print(&text);
     Ok(Exit::Done)
 }
 
@@ -128,7 +128,7 @@ pub fn log(arguments: &OneStage, registry: &Registry) -> Result<Exit, Failure> {
     }
     let path = workspace.cache()?.log(&examined.key.fingerprint);
     match std::fs::read(&path) {
-        Ok(text) => output::result(&String::from_utf8_lossy(&text)),
+        Ok(text) => console::print(&String::from_utf8_lossy(&text)),
         Err(_) => {
             let message = format!("`{name}` has no log: it did not run with its present params and inputs here");
             return Err(Failure::usage(message, None));

@@ -8,7 +8,7 @@ use super::arguments::{Format, Ls, Show};
 use super::failure::{Exit, Failure};
 use super::workspace::Workspace;
 use crate::cache::{Artifact, Cache, Entry, Found, Provenance};
-use crate::console::output;
+use crate::console;
 use crate::text::{bytes, count, duration, ticked_list, timestamp};
 
 /// Lists finished stages.
@@ -22,13 +22,13 @@ pub fn ls(arguments: &Ls) -> Result<Exit, Failure> {
     };
     let entries: Vec<Entry> = entries.into_iter().filter(wanted).collect();
     if arguments.format.format == Format::Json {
-        output::result(&format!("{:#}\n", json!(entries)));
+        console::print(&format!("{:#}\n", json!(entries)));
         return Ok(Exit::Done);
     }
     let rows: Vec<[String; 6]> = entries.iter().map(row).collect();
     let head = ["result", "kind", "stage", "finished", "took", "size"].map(str::to_string);
-    output::result(&columns(&head, &rows));
-    output::note(&count(rows.len(), "result"));
+    console::print(&columns(&head, &rows));
+    console::note(&count(rows.len(), "result"));
     Ok(Exit::Done)
 }
 
@@ -47,7 +47,7 @@ fn row(entry: &Entry) -> [String; 6] {
 
 /// Lines with columns as wide as their widest cell.
 fn columns<const N: usize>(head: &[String; N], rows: &[[String; N]]) -> String {
-    let width = |cell: &String| console::measure_text_width(cell);
+    let width = |cell: &String| ::console::measure_text_width(cell);
     let widths: [usize; N] =
         std::array::from_fn(|column| rows.iter().chain([head]).map(|row| width(&row[column])).max().unwrap_or(0));
     let mut text = String::new();
@@ -87,7 +87,7 @@ pub fn show(arguments: &Show) -> Result<Exit, Failure> {
             format!("{:#}\n", json!({"artifact": artifact, "summary": summary, "made_by": producers}))
         }
     };
-    output::result(&text);
+    console::print(&text);
     Ok(Exit::Done)
 }
 

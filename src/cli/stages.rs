@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::failure::{Exit, Failure};
-use crate::console::output;
+use crate::console;
 use crate::stage::{Input, Param, ParamKind, Registry, Signature};
 use crate::text::did_you_mean;
 
@@ -21,7 +21,7 @@ pub fn stages(kind: Option<&str>, registry: &Registry) -> Result<Exit, Failure> 
             }
         },
     };
-    output::result(&text);
+    console::print(&text);
     Ok(Exit::Done)
 }
 

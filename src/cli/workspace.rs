@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cache::{Cache, CacheError};
-use crate::console::output;
+use crate::console;
 use crate::digest::Digest;
 use crate::mini;
 use crate::plan::{self, Externals, Plan};
@@ -71,7 +71,7 @@ impl Workspace {
         let (part, rest) = value.split_once('/').unwrap_or((value, ""));
         let path = self.directory.join("suites").join(format!("mini-{}", mini::VERSION)).join(part);
         if !path.is_dir() {
-            output::note(&format!("making `{part}` of the miniature suite"));
+            console::note(&format!("making `{part}` of the miniature suite"));
         }
         mini::make(part, &path).map_err(|error| error.to_string())?;
         Ok(if rest.is_empty() { path } else { path.join(rest) })
