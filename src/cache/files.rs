@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rayon::prelude::*;
 
 use super::error::{CacheError, at};
-use super::tree::{Item, Stat, walk};
+use super::tree::{Item, Links, Stat, walk};
 use crate::digest::Digest;
 
 /// Coarser than the clock of any file system in use, and than the skew of a file server's clock that
@@ -48,11 +48,10 @@ impl FileDigests {
         let problem = || at("read", path);
         let metadata = fs::metadata(path).map_err(problem())?;
         if !metadata.is_dir() {
-            let item =
-                Item { relative: Vec::new(), path: path.to_path_buf(), stat: Stat::of(&metadata), linked: false };
+            let item = Item { relative: Vec::new(), path: path.to_path_buf(), stat: Stat::of(&metadata), link: false };
             return Ok(self.digests(std::slice::from_ref(&item)).map_err(problem())?[0]);
         }
-        let items = walk(path).map_err(problem())?;
+        let items = walk(path, Links::Follow).map_err(problem())?;
         let digests = self.digests(&items).map_err(problem())?;
         // A path has no zero byte and a digest no newline, so the listing can be read in one way only.
         let mut listing = b"directory 1\n".to_vec();

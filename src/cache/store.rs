@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::error::{CacheError, at};
-use super::tree::{Item, walk};
+use super::tree::{Item, Links, walk};
 use crate::digest::Digest;
 
 const MANIFEST: &str = "manifest.json";
@@ -88,7 +88,7 @@ impl Store {
     /// nothing was written there. `None` if the artifact is not there.
     pub(super) fn stamp(&self, digest: &Digest) -> Option<Digest> {
         let mut text = String::new();
-        for Item { relative, stat, .. } in walk(&self.path(digest)).ok()? {
+        for Item { relative, stat, .. } in walk(&self.path(digest), Links::Report).ok()? {
             let name = String::from_utf8_lossy(&relative);
             text.push_str(&format!("{name}\0{} {} {} {}\n", stat.size, stat.inode, stat.modified, stat.changed));
         }
@@ -99,7 +99,7 @@ impl Store {
     /// and syncs its files, then moves it into the store. A crash before the move leaves nothing in
     /// the store, one after it a whole artifact.
     pub(super) fn adopt(&self, staged: &Path, slot: &str, kind: &str) -> Result<Artifact, CacheError> {
-        let items = walk(staged).map_err(at("read", staged))?;
+        let items = walk(staged, Links::Report).map_err(at("read", staged))?;
         let names = file_names(&items).map_err(|problem| CacheError::Output { slot: slot.to_string(), problem })?;
         let sealed: io::Result<Vec<ManifestFile>> = items.par_iter().map(seal).collect();
         let files: BTreeMap<String, ManifestFile> =
@@ -192,8 +192,8 @@ fn file_names(items: &[Item]) -> Result<Vec<String>, String> {
         if name.as_bytes() != item.relative {
             return Err(format!("holds `{name}`, whose name is not UTF-8"));
         }
-        if item.linked {
-            return Err(format!("holds `{name}` by a symbolic link; copy the file"));
+        if item.link {
+            return Err(format!("holds the symbolic link `{name}`; write the file itself"));
         }
         if name == MANIFEST {
             return Err(format!("holds `{MANIFEST}`, a name that the store keeps for itself"));
@@ -232,7 +232,7 @@ fn is_intact(directory: &Path, digest: &Digest) -> io::Result<bool> {
         return Ok(false);
     }
     let manifest: Manifest = serde_json::from_slice(&text).map_err(io::Error::other)?;
-    let mut items = walk(directory)?;
+    let mut items = walk(directory, Links::Report)?;
     items.retain(|item| item.relative != MANIFEST.as_bytes());
     if items.len() != manifest.files.len() {
         return Ok(false);

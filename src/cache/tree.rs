@@ -46,19 +46,28 @@ pub(super) struct Item {
     pub relative: Vec<u8>,
     pub path: PathBuf,
     pub stat: Stat,
-    /// Whether it, or a directory on the way to it, is a symbolic link.
-    pub linked: bool,
+    /// Whether it is a symbolic link that was not followed.
+    pub link: bool,
 }
 
-/// All files below `root`, links followed, in the order of their relative paths. Directories count
-/// only by the files in them.
-pub(super) fn walk(root: &Path) -> io::Result<Vec<Item>> {
-    let mut items = walk_below(root, &[], false, 0)?;
+/// What to do about symbolic links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Links {
+    /// They count as what they lead to.
+    Follow,
+    /// They are reported.
+    Report,
+}
+
+/// All files below `root` in the order of their relative paths. Directories count only by the files
+/// in them.
+pub(super) fn walk(root: &Path, links: Links) -> io::Result<Vec<Item>> {
+    let mut items = walk_below(root, &[], links, 0)?;
     items.sort_unstable_by(|left, right| left.relative.cmp(&right.relative));
     Ok(items)
 }
 
-fn walk_below(directory: &Path, prefix: &[u8], linked: bool, depth: usize) -> io::Result<Vec<Item>> {
+fn walk_below(directory: &Path, prefix: &[u8], links: Links, depth: usize) -> io::Result<Vec<Item>> {
     if depth > MAX_DEPTH {
         return Err(io::Error::other(format!(
             "`{}` is nested too deeply; do links lead back up?",
@@ -68,16 +77,17 @@ fn walk_below(directory: &Path, prefix: &[u8], linked: bool, depth: usize) -> io
     let entries: Vec<fs::DirEntry> = fs::read_dir(directory)?.collect::<io::Result<_>>()?;
     let visit = |entry: &fs::DirEntry| -> io::Result<Vec<Item>> {
         let path = entry.path();
-        let linked = linked || entry.file_type()?.is_symlink();
-        let metadata = fs::metadata(&path)
-            .map_err(|error| io::Error::new(error.kind(), format!("{error} (at `{}`)", path.display())))?;
+        let link = links == Links::Report && entry.file_type()?.is_symlink();
+        let metadata = if link { fs::symlink_metadata(&path) } else { fs::metadata(&path) };
+        let metadata =
+            metadata.map_err(|error| io::Error::new(error.kind(), format!("{error} (at `{}`)", path.display())))?;
         let mut relative = prefix.to_vec();
         relative.extend_from_slice(entry.file_name().as_bytes());
         if metadata.is_dir() {
             relative.push(b'/');
-            return walk_below(&path, &relative, linked, depth + 1);
+            return walk_below(&path, &relative, links, depth + 1);
         }
-        Ok(vec![Item { relative, path, stat: Stat::of(&metadata), linked }])
+        Ok(vec![Item { relative, path, stat: Stat::of(&metadata), link }])
     };
     // Most directories of the store hold a handful of files: splitting those over threads costs more
     // than it saves.

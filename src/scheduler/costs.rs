@@ -71,3 +71,73 @@ impl Costs {
         Some(longest.max(sum / jobs as f64))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use indexmap::IndexMap;
+    use serde_json::Map;
+
+    use super::*;
+    use crate::plan::{Output, Source};
+    use crate::stage::Execution;
+
+    /// `a` → `b` → `c`, and `d` on its own; all of the kinds that their names start with.
+    fn plan() -> Plan {
+        let mut plan = Plan::new("toys".to_string(), String::new());
+        for (name, producer) in [("a", None), ("b", Some(0)), ("c", Some(1)), ("d", None)] {
+            let source = |stage| Source::Stage(Output { stage: StageIndex::new(stage), slot: "out".to_string() });
+            plan.add(Planned {
+                names: vec![name.to_string()],
+                kind: format!("kind {name}"),
+                version: 1,
+                params: Map::new(),
+                externals: BTreeMap::new(),
+                inputs: producer.into_iter().map(|stage| ("in".to_string(), source(stage))).collect(),
+                outputs: IndexMap::from([("out".to_string(), "text".to_string())]),
+                execution: Execution::default(),
+            });
+        }
+        plan
+    }
+
+    fn duration(name: &str, kind: &str, wall: f64) -> (String, String, f64) {
+        (name.to_string(), format!("kind {kind}"), wall)
+    }
+
+    #[test]
+    fn a_stage_costs_what_it_took_last_or_what_its_kind_takes() {
+        let plan = plan();
+        let costs = Costs::new(vec![
+            duration("a", "a", 10.0),
+            duration("a", "a", 20.0),
+            duration("elsewhere", "b", 2.0),
+            duration("nowhere", "b", 4.0),
+        ]);
+        let expected: Vec<Option<f64>> = plan.order().map(|stage| costs.expected(&plan[stage])).collect();
+        assert_eq!(expected, [Some(20.0), Some(3.0), None, None]);
+    }
+
+    #[test]
+    fn the_rank_of_a_stage_is_the_longest_chain_of_what_is_left() {
+        let plan = plan();
+        let mut costs = Costs::new(vec![duration("b", "b", 5.0)]);
+        assert_eq!(costs.ranks(&plan, |_| false), [7.0, 6.0, 1.0, 1.0]);
+        assert_eq!(costs.ranks(&plan, |stage| stage.index() == 1), [2.0, 1.0, 1.0, 1.0]);
+        assert!(costs.learn("kind d", 9.0));
+        assert_eq!(costs.ranks(&plan, |_| false), [7.0, 6.0, 1.0, 9.0]);
+    }
+
+    #[test]
+    fn the_rest_takes_the_longest_chain_or_all_work_over_the_jobs() {
+        let plan = plan();
+        let mut costs = Costs::new(vec![duration("a", "a", 1.0), duration("b", "b", 2.0), duration("c", "c", 3.0)]);
+        assert_eq!(costs.remaining(&plan, 2, |_| 1.0), None, "nothing is known of d");
+        assert_eq!(costs.remaining(&plan, 2, |stage| if stage.index() == 3 { 0.0 } else { 1.0 }), Some(6.0));
+        costs.learn("kind d", 10.0);
+        assert_eq!(costs.remaining(&plan, 2, |_| 1.0), Some(10.0));
+        assert_eq!(costs.remaining(&plan, 1, |_| 1.0), Some(16.0));
+        assert_eq!(costs.remaining(&plan, 1, |_| 0.5), Some(8.0));
+    }
+}

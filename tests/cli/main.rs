@@ -1,6 +1,7 @@
 //! The stories that cross layers, in one binary.
 
 mod experiments;
+mod layers;
 mod planning;
 mod problems;
 mod support;

@@ -10,5 +10,4 @@ mod train;
 use crate::stage::Stage;
 
 /// In the order of the method.
-pub const KINDS: [&dyn Stage; 4] =
-    [&gradient::Gradient, &cluster::Cluster, &score::Score, &train::Train];
+pub const KINDS: [&dyn Stage; 4] = [&gradient::Gradient, &cluster::Cluster, &score::Score, &train::Train];

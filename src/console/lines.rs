@@ -1,0 +1,199 @@
+//! What an event says, as text.
+
+use console::{Color, style};
+
+use crate::fingerprint::DirtyReason;
+use crate::scheduler::{Event, StageFailure, Summary};
+use crate::text::{bytes, count, duration};
+
+/// An event as a line: a word that says what happened, and to what. A failure has more lines.
+#[derive(Debug, PartialEq)]
+pub(super) struct Line {
+    word: &'static str,
+    color: Color,
+    text: String,
+}
+
+impl Line {
+    fn new(word: &'static str, color: Color, text: String) -> Line {
+        Line { word, color, text }
+    }
+
+    /// With colours, where the standard error shows them.
+    pub fn painted(&self) -> String {
+        format!("{} {}", style(self.word).for_stderr().fg(self.color).bold(), self.text)
+    }
+}
+
+/// The line of an event; progress has none.
+pub(super) fn line(event: &Event) -> Option<Line> {
+    Some(match event {
+        Event::Planned { experiment, stages, fresh, run, maybe, shared } => {
+            if run + maybe == 0 {
+                return None;
+            }
+            let mut text = format!("{experiment}: {}, {fresh} fresh, {run} to run", count(*stages, "stage"));
+            if *maybe > 0 {
+                text.push_str(&format!(", {maybe} below those"));
+            }
+            if *shared > 0 {
+                text.push_str(&format!("; {shared} more are equal to one of them"));
+            }
+            Line::new("plan", Color::Cyan, text)
+        }
+        Event::Started { stage, reasons, .. } => Line::new("run", Color::Cyan, format!("{stage}  ({})", why(reasons))),
+        Event::Finished { stage, wall, memory, .. } => {
+            let memory = memory.map_or(String::new(), |memory| format!("  {}", bytes(memory)));
+            Line::new("ran", Color::Green, format!("{stage}  {}{memory}", duration(*wall)))
+        }
+        Event::Fresh { stage } => Line::new("fresh", Color::Green, stage.clone()),
+        Event::Warning { stage, message } => Line::new("warning:", Color::Yellow, format!("`{stage}`: {message}")),
+        Event::Failed(failure) => Line::new("error:", Color::Red, failed(failure)),
+        Event::Skipped { stage, because } => {
+            Line::new("skipped", Color::Yellow, format!("{stage}  (`{because}` failed)"))
+        }
+        Event::Stopping => Line::new("stopping", Color::Yellow, "the stages that run; what is finished is kept".into()),
+        Event::Ended(summary) => {
+            let (word, color) = match summary {
+                Summary { interrupted: true, .. } => ("interrupted", Color::Yellow),
+                Summary { failed: 0, .. } => ("done", Color::Green),
+                _ => ("failed", Color::Red),
+            };
+            Line::new(word, color, ended(summary))
+        }
+        Event::Progress { .. } | Event::Outlook { .. } => return None,
+    })
+}
+
+/// The first reason, and how many more there are.
+fn why(reasons: &[DirtyReason]) -> String {
+    match reasons {
+        [] => "no reason is known".to_string(),
+        [one] => one.to_string(),
+        [first, rest @ ..] => format!("{first}, and {}", count(rest.len(), "more reason")),
+    }
+}
+
+fn failed(failure: &StageFailure) -> String {
+    let mut text = format!("stage `{}` failed: {}", failure.stage, failure.message);
+    let said = format!("error: {}", failure.message);
+    for line in failure.tail.iter().filter(|line| **line != said) {
+        text.push_str(&format!("\n  | {line}"));
+    }
+    text.push_str(&format!("\n  log: {}", failure.log.display()));
+    text
+}
+
+/// What the run came to, and what it cost.
+fn ended(summary: &Summary) -> String {
+    let mut parts = Vec::new();
+    if summary.ran > 0 {
+        parts.push(format!("ran {}", count(summary.ran, "stage")));
+    }
+    for (number, what) in [
+        (summary.fresh, "fresh"),
+        (summary.shared, "shared"),
+        (summary.failed, "failed"),
+        (summary.skipped, "skipped"),
+        (summary.left, "not finished"),
+    ] {
+        if number > 0 {
+            parts.push(format!("{number} {what}"));
+        }
+    }
+    if parts.is_empty() {
+        parts.push("nothing to do".to_string());
+    }
+    let mut text = format!("{}: {} in {}", summary.experiment, parts.join(", "), duration(summary.wall));
+    let mut costs = Vec::new();
+    if summary.ran > 0 {
+        costs.push(format!("{} of processor time", duration(summary.cpu)));
+    }
+    if summary.saved > 0.0 {
+        costs.push(format!("{} saved by the cache", duration(summary.saved)));
+    }
+    if !costs.is_empty() {
+        text.push_str(&format!(" ({})", costs.join(", ")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const STAGE: &str = "SemDeDup/s0/t3/train";
+
+    fn said(event: Event) -> String {
+        let Line { word, text, .. } = line(&event).expect("the event has a line");
+        format!("{word} {text}")
+    }
+
+    #[test]
+    fn a_stage_that_ran_says_how_long_and_how_large_it_was() {
+        let memory = Some(1_288_490_189);
+        let event = Event::Finished { stage: STAGE.into(), wall: 12.3, cpu: 20.0, memory };
+        assert_eq!(said(event), "ran SemDeDup/s0/t3/train  12 s  1.2 GiB");
+        let event = Event::Finished { stage: STAGE.into(), wall: 0.26, cpu: 0.1, memory: None };
+        assert_eq!(said(event), "ran SemDeDup/s0/t3/train  0.3 s");
+    }
+
+    #[test]
+    fn a_stage_that_starts_says_why() {
+        let changed = DirtyReason::ParamChanged { name: "epochs".into(), old: json!(1), new: json!(2) };
+        let event = |reasons| Event::Started { stage: STAGE.into(), kind: "train".into(), reasons };
+        assert_eq!(said(event(vec![DirtyReason::NeverRan])), "run SemDeDup/s0/t3/train  (never ran)");
+        assert_eq!(
+            said(event(vec![changed, DirtyReason::InputAdded { slot: "data".into() }])),
+            "run SemDeDup/s0/t3/train  (param `epochs` changed: 1 → 2, and 1 more reason)"
+        );
+    }
+
+    #[test]
+    fn a_failure_shows_the_end_of_the_log_and_where_the_rest_is() {
+        let failure = StageFailure {
+            stage: STAGE.into(),
+            message: "its process exited with status 1".into(),
+            log: "/work/logs/ab.log".into(),
+            tail: vec!["epoch 1".into(), "error: loss is NaN".into()],
+        };
+        assert_eq!(
+            said(Event::Failed(failure)),
+            "error: stage `SemDeDup/s0/t3/train` failed: its process exited with status 1\n  \
+             | epoch 1\n  \
+             | error: loss is NaN\n  \
+             log: /work/logs/ab.log"
+        );
+    }
+
+    #[test]
+    fn the_end_says_what_was_done_and_what_was_saved() {
+        let cold = Summary { experiment: "table3".into(), ran: 3, wall: 12.0, cpu: 20.4, ..Summary::default() };
+        assert_eq!(said(Event::Ended(cold.clone())), "done table3: ran 3 stages in 12 s (20 s of processor time)");
+        let warm = Summary { ran: 0, fresh: 3, shared: 2, saved: 20.4, wall: 0.04, ..cold.clone() };
+        assert_eq!(said(Event::Ended(warm)), "done table3: 3 fresh, 2 shared in 0.0 s (20 s saved by the cache)");
+        let broken = Summary { ran: 1, failed: 1, skipped: 1, ..cold.clone() };
+        assert!(said(Event::Ended(broken)).starts_with("failed table3: ran 1 stage, 1 failed, 1 skipped in 12 s"));
+        let stopped = Summary { interrupted: true, left: 2, ..cold };
+        assert!(said(Event::Ended(stopped)).starts_with("interrupted table3: ran 3 stages, 2 not finished in 12 s"));
+    }
+
+    #[test]
+    fn a_plan_is_announced_only_if_something_runs() {
+        let planned = |run, maybe| Event::Planned {
+            experiment: "table3".into(),
+            stages: 9,
+            fresh: 9 - run - maybe,
+            run,
+            maybe,
+            shared: 4,
+        };
+        assert_eq!(line(&planned(0, 0)), None);
+        assert_eq!(
+            said(planned(1, 2)),
+            "plan table3: 9 stages, 6 fresh, 1 to run, 2 below those; 4 more are equal to one of them"
+        );
+    }
+}

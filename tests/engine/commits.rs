@@ -1,0 +1,164 @@
+//! The way of a result into the cache, and what a crash leaves at each point of it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+use indexmap::IndexMap;
+use runner::cache::{Cache, Found, Lookup, Origin, Provenance, Ticket};
+use runner::fingerprint::Key;
+use serde_json::{Map, json};
+
+use crate::project::{Project, Sketch};
+use crate::toys;
+
+fn key(text: &str) -> Key {
+    Key::new("write", 1, json!({"text": text}).as_object().unwrap(), &BTreeMap::new())
+}
+
+fn slots() -> IndexMap<String, String> {
+    IndexMap::from([("out".to_string(), "text".to_string())])
+}
+
+fn miss(cache: &mut Cache, key: &Key) -> Ticket {
+    match cache.lookup(key, &slots()).unwrap() {
+        Lookup::Miss(ticket) => ticket,
+        Lookup::Hit(outputs) => panic!("a hit: {outputs:?}"),
+    }
+}
+
+fn fill(ticket: &Ticket, content: &str) {
+    fs::write(ticket.directories()["out"].join("text.txt"), content).unwrap();
+}
+
+fn provenance() -> Provenance {
+    let origin = Origin { host: "here".into(), git_commit: None, runner: "0".into() };
+    Provenance {
+        kind: "write".into(),
+        name: "s0/write".into(),
+        experiment: "toys".into(),
+        started: 1.0,
+        wall: 2.0,
+        cpu: 3.0,
+        memory: Some(4),
+        origin,
+    }
+}
+
+/// A project whose disk is as that of `project` is now, with nobody using it: what a crash at this
+/// moment leaves.
+fn crashed(project: &Project) -> Project {
+    let copy = Project::new();
+    let status = Command::new("cp").arg("-r").arg(project.path("work")).arg(copy.path("work")).status();
+    assert!(status.unwrap().success());
+    copy
+}
+
+#[test]
+fn a_crash_at_any_point_of_a_commit_leaves_a_whole_result_or_none() {
+    let project = Project::new();
+    let mut sketch = Sketch::new();
+    sketch.write("stage", "content");
+    let key = key("content");
+    let mut cache = project.cache();
+
+    let ticket = miss(&mut cache, &key);
+    fill(&ticket, "cont");
+    let half_written = crashed(&project);
+    fill(&ticket, "content");
+    let written = crashed(&project);
+    let sealed = ticket.seal().unwrap();
+    let in_the_store = crashed(&project);
+    cache.record(sealed, &provenance()).unwrap();
+    let committed = crashed(&project);
+
+    for (point, runs) in [(half_written, 1), (written, 1), (in_the_store, 1), (committed, 0)] {
+        assert_eq!(point.cache().entries().unwrap().len(), 1 - runs);
+        assert_eq!(point.run(&sketch.plan).ran().len(), runs);
+        assert_eq!(point.text(&sketch.plan, "stage"), "content");
+        assert_eq!(point.cache().entries().unwrap().len(), 1);
+        assert_eq!(point.left_in("staging").len(), 1 - runs, "a run that writes sweeps what the dead one left");
+    }
+}
+
+#[test]
+fn a_dropped_ticket_leaves_nothing() {
+    let project = Project::new();
+    let mut cache = project.cache();
+    let ticket = miss(&mut cache, &key("a"));
+    fill(&ticket, "a");
+    let scratch = ticket.scratch().to_path_buf();
+    drop(ticket);
+    assert!(!scratch.exists());
+    drop(cache);
+    assert_eq!(project.left_in("staging").len(), 0);
+}
+
+#[test]
+fn of_two_processes_the_first_result_wins_and_the_other_is_recorded() {
+    let project = Project::new();
+    let key = key("a");
+    let (mut one, mut two) = (project.cache(), project.cache());
+    let (first, second) = (miss(&mut one, &key), miss(&mut two, &key));
+    fill(&first, "first");
+    fill(&second, "second");
+    let won = one.record(first.seal().unwrap(), &provenance()).unwrap();
+    assert_eq!(two.record(second.seal().unwrap(), &provenance()).unwrap(), won);
+    assert_eq!(toys::text(&two.path(&won["out"])), "first");
+    let divergences = one.divergences().unwrap();
+    assert_eq!(divergences.len(), 1);
+    assert_eq!(divergences[0].first, won["out"]);
+}
+
+#[test]
+fn what_another_process_finished_meanwhile_is_a_hit() {
+    let project = Project::new();
+    let key = key("a");
+    let (mut one, mut two) = (project.cache(), project.cache());
+    drop(miss(&mut two, &key));
+    let ticket = miss(&mut one, &key);
+    fill(&ticket, "a");
+    let outputs = one.record(ticket.seal().unwrap(), &provenance()).unwrap();
+    assert!(matches!(two.lookup(&key, &slots()).unwrap(), Lookup::Hit(hit) if hit == outputs));
+}
+
+#[test]
+fn a_result_says_where_it_comes_from() {
+    let project = Project::new();
+    let key = key("a");
+    let mut cache = project.cache();
+    let ticket = miss(&mut cache, &key);
+    fill(&ticket, "a");
+    fs::write(ticket.directories()["out"].join("summary.json"), r#"{"samples": 1}"#).unwrap();
+    let artifact = cache.record(ticket.seal().unwrap(), &provenance()).unwrap()["out"];
+
+    let entry = cache.entry(&key.fingerprint).unwrap().unwrap();
+    assert_eq!(entry.provenance, provenance());
+    assert_eq!(entry.params(), *json!({"text": "a"}).as_object().unwrap());
+    assert_eq!(entry.outputs["out"].digest, artifact);
+    assert_eq!(entry.outputs["out"].bytes, 15);
+    assert_eq!(cache.producers(&artifact).unwrap(), std::slice::from_ref(&entry));
+    assert_eq!(
+        cache.find(&artifact.short()).unwrap(),
+        [Found::Artifact(entry.outputs["out"].clone(), vec![entry.clone()])]
+    );
+    assert_eq!(cache.find(&key.fingerprint.to_string()).unwrap(), [Found::Entry(entry)]);
+    assert_eq!(cache.find("no digits").unwrap(), []);
+    assert_eq!(cache.summary(&artifact).unwrap(), Map::from_iter([("samples".to_string(), json!(1))]));
+    let manifest = cache.manifest(&artifact).unwrap();
+    assert_eq!(manifest.kind, "text");
+    assert_eq!(manifest.files.keys().collect::<Vec<_>>(), ["summary.json", "text.txt"]);
+}
+
+#[test]
+fn digests_of_files_outside_are_remembered_by_the_next_process() {
+    let project = Project::new();
+    let folder = project.path("images");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("a.png"), "a").unwrap();
+    let digest = project.cache().digest(&folder).unwrap();
+    fs::write(folder.join("a.png"), "b").unwrap();
+    assert_ne!(project.cache().digest(&folder).unwrap(), digest);
+    fs::write(folder.join("a.png"), "a").unwrap();
+    assert_eq!(project.cache().digest(&folder).unwrap(), digest);
+}

@@ -1,0 +1,11 @@
+//! Stories of the engine, told with toy stage kinds in a temporary work directory.
+
+mod children;
+mod commits;
+mod failures;
+mod freshness;
+mod integrity;
+mod order;
+mod project;
+mod random;
+mod toys;
