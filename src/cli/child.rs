@@ -15,7 +15,8 @@ pub fn stage(path: &Path, registry: &Registry) -> Exit {
     match execute(path, registry) {
         Ok(()) => Exit::Done,
         Err(error) => {
-            console::note(&format!("error: {error:?}"));
+            let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+            console::note(&format!("error: {}", causes.join("\ncaused by: ")));
             Exit::Failed
         }
     }

@@ -103,3 +103,31 @@ impl Rendered {
         Ok(differences(&golden, &self.table).iter().map(ToString::to_string).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::Benchmark;
+
+    fn rendered(value: f64) -> Rendered {
+        let spec = serde_yaml::from_str(
+            "{name: t, rows: skill, metrics: [evaluate.metrics], columns: [accuracy, chance, samples]}",
+        );
+        let benchmark =
+            Benchmark { skill: "counting".into(), metric: "exact_match".into(), value, chance: 25.0, samples: 8 };
+        let metrics = Metrics { benchmarks: [("count".to_string(), benchmark)].into_iter().collect() };
+        let run = Run { steps: vec![metrics], ..Run::default() };
+        let table = Table::build(&spec.unwrap(), "A toy", &[run]).unwrap();
+        Rendered { table, stem: "toy".to_string() }
+    }
+
+    #[test]
+    fn a_table_that_was_blessed_is_checked_against_later_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        let goldens = directory.path().join("results");
+        assert!(matches!(rendered(50.0).check(&goldens), Err(Failure::Usage { .. })));
+        assert_eq!(rendered(50.0).write(&goldens).unwrap().len(), 2);
+        assert_eq!(rendered(50.0).check(&goldens).unwrap(), Vec::<String>::new());
+        assert_eq!(rendered(90.0).check(&goldens).unwrap().len(), 1);
+    }
+}

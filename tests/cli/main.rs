@@ -1,5 +1,6 @@
 //! The stories that cross layers, in one binary.
 
+mod commands;
 mod experiments;
 mod layers;
 mod planning;
