@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use console::style;
+
 use crate::spec::{Mark, Origin, Problem, Problems, Sources};
 use crate::text::count;
 
@@ -20,7 +22,8 @@ pub fn render(problems: &Problems) -> String {
 }
 
 fn render_one(problem: &Problem, sources: &Sources, text: &mut String) {
-    let _ = writeln!(text, "error: {}", problem.kind);
+    let _ =
+        writeln!(text, "{} {}", style("error:").for_stderr().red().bold(), style(&problem.kind).for_stderr().bold());
     let places = || std::iter::once(&problem.mark).chain(problem.related.iter().map(|(mark, _)| mark));
     let gutter = places().map(|mark| mark.line.to_string().len()).max().unwrap_or(1);
     excerpt(problem.mark, "", "-->", gutter, sources, text);
@@ -31,7 +34,7 @@ fn render_one(problem: &Problem, sources: &Sources, text: &mut String) {
         let _ = writeln!(text, "{:gutter$} = in the arm `{arm}`", "");
     }
     if let Some(hint) = problem.kind.hint() {
-        let _ = writeln!(text, "{:gutter$} = hint: {hint}", "");
+        let _ = writeln!(text, "{:gutter$} = {} {hint}", "", style("hint:").for_stderr().cyan());
     }
 }
 
@@ -54,7 +57,7 @@ fn excerpt(mark: Mark, label: &str, arrow: &str, gutter: usize, sources: &Source
     let underline = format!("{:indent$}{} {label}", "", "^".repeat(underlined.max(1)));
     let _ = writeln!(text, "{:gutter$} |", "");
     let _ = writeln!(text, "{:gutter$} | {line}", mark.line);
-    let _ = writeln!(text, "{:gutter$} | {}", "", underline.trim_end());
+    let _ = writeln!(text, "{:gutter$} | {}", "", style(underline.trim_end()).for_stderr().red());
 }
 
 /// The columns that a character takes on a terminal.

@@ -121,6 +121,7 @@ impl<'a> Wiring<'a> {
         for (index, (_, stage)) in written.iter().enumerate() {
             wiring.check_artifacts(index, stage, problems);
         }
+        wiring.check_references(problems);
         wiring.order = wiring.order_of(0..wiring.outside, problems);
         let inside = wiring.order_of(wiring.outside..wiring.stages.len(), problems);
         wiring.order.extend(inside);
@@ -259,6 +260,16 @@ impl<'a> Wiring<'a> {
                     found: found.to_string(),
                 };
                 problems.add(kind.at(entry.node.mark));
+            }
+        }
+    }
+
+    /// Whether the references in `params:` lead anywhere, those that no stage uses too.
+    fn check_references(&self, problems: &mut Problems) {
+        let scope = self.scope(0, (!self.steps.is_empty()).then_some(0));
+        for entry in self.arm.experiment.params.as_map().into_iter().flat_map(Map::values) {
+            if let Err(problem) = scope.resolve(&entry.node) {
+                problems.add(problem);
             }
         }
     }

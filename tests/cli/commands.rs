@@ -400,13 +400,15 @@ fn a_project_that_moved_is_still_fresh() {
 fn programs_get_json() {
     let project = project();
     exec(&project, &[]);
-    let told = exec(&project, &["--format", "json"]);
-    let lines = told.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let events: Vec<String> = lines.map(|line| line["event"].as_str().unwrap().to_string()).collect();
+    let events = project.json(&[&EXEC[..], &["--format", "json"]].concat());
+    let events: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(events, ["planned", "ended", "report"]);
-    let planned = project.run(&["plan", "e.yaml", "--format", "json"]);
-    let planned: serde_json::Value = serde_json::from_str(planned.split_once("--- stdout\n").unwrap().1).unwrap();
-    assert_eq!(planned["stages"][0]["verdict"], "fresh");
+    let planned = project.json(&["plan", "e.yaml", "--format", "json"]);
+    assert_eq!(planned[0]["stages"][0]["verdict"], "fresh");
+    let listed = project.json(&["ls", "--format", "json"]);
+    assert_eq!(listed[0][2]["kind"], "prune");
+    let shown = project.json(&["show", "few", "--format", "json"]);
+    assert_eq!(shown[0]["outputs"]["pool"]["kind"], "pool");
 }
 
 #[test]

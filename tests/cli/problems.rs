@@ -328,7 +328,7 @@ seeds: [0, -1]
 #[test]
 fn references_to_nothing() {
     let text = "\
-params: {budget: 5, a: \"${params.b}\", b: \"${params.a}\"}
+params: {budget: 5, a: \"${params.b}\", b: \"${params.a}\", unused: \"${suite.size}\"}
 suite: {name: tiny}
 stages:
   a: {use: ingest, params: {name: \"${suite.nmae}\", path: \"${params.a}.json\"}}
@@ -339,14 +339,21 @@ stages:
     error: references lead back to themselves: `params.b` → `params.a` → `params.b`
      --> e.yaml:1:24
       |
-    1 | params: {budget: 5, a: "${params.b}", b: "${params.a}"}
+    1 | params: {budget: 5, a: "${params.b}", b: "${params.a}", unused: "${suite.size}"}
       |                        ^^^^^^^^^^^^^
 
     error: references lead back to themselves: `params.a` → `params.b` → `params.a`
      --> e.yaml:1:42
       |
-    1 | params: {budget: 5, a: "${params.b}", b: "${params.a}"}
+    1 | params: {budget: 5, a: "${params.b}", b: "${params.a}", unused: "${suite.size}"}
       |                                          ^^^^^^^^^^^^^
+
+    error: `${suite.size}` refers to nothing
+     --> e.yaml:1:65
+      |
+    1 | params: {budget: 5, a: "${params.b}", b: "${params.a}", unused: "${suite.size}"}
+      |                                                                 ^^^^^^^^^^^^^^^
+      = hint: there is `name`
 
     error: `${suite.nmae}` refers to nothing
      --> e.yaml:4:35
@@ -376,7 +383,7 @@ stages:
       |                                                        ^^^^^^^^^^^^^^^^^
       = hint: there are `suite`, `params` and `seed`
 
-    6 problems; nothing was run
+    7 problems; nothing was run
     "#);
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use runner::console::diagnostics;
 use runner::digest::Digest;
@@ -53,12 +53,17 @@ impl Project {
         }
     }
 
-    /// Runs the program in the project and tells all that it said, without what differs from run to
-    /// run: times, sizes in memory, digests and the project's place.
-    pub fn run(&self, arguments: &[&str]) -> String {
+    /// Runs the program in the project.
+    pub fn output(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
         command.args(arguments).current_dir(self.path()).env_remove("RUST_BACKTRACE").env("COLUMNS", "100");
-        let output = command.output().unwrap();
+        command.output().unwrap()
+    }
+
+    /// Runs the program and tells all that it said, without what differs from run to run: times, sizes
+    /// in memory, digests and the project's place.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
         let mut told = format!("exit {}\n", output.status.code().unwrap());
         for (name, text) in [("stdout", output.stdout), ("stderr", output.stderr)] {
             if !text.is_empty() {
@@ -66,6 +71,12 @@ impl Project {
             }
         }
         redacted(&self.anonymous(&told))
+    }
+
+    /// The JSON values that the program writes to its standard output.
+    pub fn json(&self, arguments: &[&str]) -> Vec<serde_json::Value> {
+        let output = self.output(arguments).stdout;
+        serde_json::Deserializer::from_slice(&output).into_iter().map(Result::unwrap).collect()
     }
 
     /// `text` without the place of the project.
