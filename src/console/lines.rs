@@ -80,7 +80,7 @@ fn failed(failure: &StageFailure) -> String {
     for line in failure.tail.iter().filter(|line| **line != said) {
         text.push_str(&format!("\n  | {line}"));
     }
-    text.push_str(&format!("\n  log: {}\nhint: {}", failure.log.display(), failure.hint()));
+    text.push_str(&format!("\n  log: {}", failure.log.display()));
     text
 }
 
@@ -164,8 +164,7 @@ mod tests {
             "error: stage `SemDeDup/s0/t3/train` failed: its process exited with status 1\n  \
              | epoch 1\n  \
              | error: loss is NaN\n  \
-             log: /work/logs/ab.log\n\
-             hint: `runner log SemDeDup/s0/t3/train` shows the whole log"
+             log: /work/logs/ab.log"
         );
     }
 

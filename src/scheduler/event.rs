@@ -102,13 +102,6 @@ pub struct StageFailure {
     pub tail: Vec<String>,
 }
 
-impl StageFailure {
-    /// What to do about it.
-    pub fn hint(&self) -> String {
-        format!("`runner log {}` shows the whole log", self.stage)
-    }
-}
-
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Summary {

@@ -28,7 +28,6 @@ fn a_failed_stage_leaves_its_log_and_nothing_else() {
     assert_eq!(failure.stage, "bad");
     assert_eq!(failure.message, "loss is NaN at step 7");
     assert_eq!(failure.tail, ["error: loss is NaN at step 7"]);
-    assert_eq!(failure.hint(), "`runner log bad` shows the whole log");
     assert!(failure.log.starts_with(project.cache().directory().join("logs")));
     assert_eq!(project.cache().entries().unwrap(), []);
     assert_eq!(project.left_in("store"), Vec::<std::path::PathBuf>::new());
