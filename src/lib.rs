@@ -23,15 +23,16 @@
 //! | 3 | [`plan`] | spec + signatures → frozen acyclic graph | cache, execution |
 //! | 2 | [`stage`] | the contract: trait, signature, context, registry | any particular kind |
 //! | 1 | [`spec`] | YAML → typed syntax with marks | files' meaning, stages' code |
-//! | 1 | [`artifact`] | what flows between stages: one typed reader/writer per artifact kind | |
 //! | 1 | [`report`] | tables, exporters, golden comparison | where numbers come from |
-//! | 0 | [`selection`] | the paper's algorithms on slices | files, tensors' devices |
+//! | 1 | [`artifact`] | what flows between stages: one typed reader/writer per artifact kind | |
 //! | 0 | `ml` | a small burn library: models, losses, gradients, projection, training | everything above |
+//! | 0 | [`selection`] | the paper's algorithms on slices | files, tensors' devices |
 //! | 0 | [`mini`] | makes the miniature suite: datasets, benchmarks, tokenizer | everything above |
 //! | 0 | [`digest`], [`text`] | hashing; plurals, lists, did-you-mean | |
 
 pub mod artifact;
 pub mod cache;
+pub mod cli;
 pub mod console;
 pub mod digest;
 pub mod fingerprint;

@@ -37,6 +37,22 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// A moment in seconds since 1970 as `2026-08-03 14:05:09 UTC`.
+pub fn timestamp(seconds: f64) -> String {
+    let whole = seconds.max(0.0) as u64;
+    let (days, rest) = (whole / 86_400, whole % 86_400);
+    // Days of eras of 400 years that begin on 1 March, so that a leap day is the last of its year.
+    let shifted = days + 719_468;
+    let (era, day) = (shifted / 146_097, shifted % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year + u64::from(month <= 2);
+    format!("{year}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", rest / 3600, rest % 3600 / 60, rest % 60)
+}
+
 /// A size in binary units: `512 B`, `3.4 MiB`.
 pub fn bytes(size: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
@@ -63,6 +79,14 @@ mod tests {
         assert_eq!(ticked_list(["a", "b", "c"]), "`a`, `b` and `c`");
         assert_eq!(duration(184.2), "3 min 04 s");
         assert_eq!(bytes(3_565_158), "3.4 MiB");
+    }
+
+    #[test]
+    fn moments_are_dates_in_leap_years_too() {
+        assert_eq!(timestamp(0.0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(timestamp(951_782_400.0), "2000-02-29 00:00:00 UTC");
+        assert_eq!(timestamp(1_785_765_909.5), "2026-08-03 14:05:09 UTC");
+        assert_eq!(timestamp(4_107_542_399.0), "2100-02-28 23:59:59 UTC");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! | dataset | stands for | rows | what is in it | style | near-duplicates |
 //! |---|---|---|---|---|---|
-//! | `llava` | LLaVA-665K (t = 0) | 24,000 over 4,000 pictures | mostly attribute, count and position; few of reading, reasoning, grounding, language, conversation and captioning | brief | 20 % of the pictures |
+//! | `llava` | LLaVA-665K (t = 0) | 24,000 over 8,000 pictures | mostly attribute, count and position; few of reading, reasoning, grounding, language, conversation and captioning | brief | 20 % of the pictures |
 //! | `m3it` | M3IT | 900 | knowledge, Chinese, German | sentences | 30 % |
 //! | `minigpt4` | MiniGPT-4 stage 2 | 300 | detailed captions | sentences | 15 % |
 //! | `mantis` | MANTIS-Instruct | 700 | two pictures, reasoning | bare | 30 % |
@@ -40,7 +40,7 @@ pub const DATASETS: [Dataset; 6] = [
     Dataset {
         name: "llava",
         rows: 24_000,
-        shared_pictures: Some(4000),
+        shared_pictures: Some(8000),
         redundancy: 20,
         tint: [36, 36, 36],
         style: Style::Brief,

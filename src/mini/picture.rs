@@ -1,5 +1,6 @@
-//! From a scene to pixels: 24 by 24, with an uneven background, shifted objects and noise, so that
-//! no two pictures of a scene are equal. Unaware of questions.
+//! From a scene to pixels: 24 by 24, with backgrounds and objects in varying shades and with noise, so
+//! that no two pictures of a scene are equal. Objects lie still in their cells: a shape is then a linear
+//! function of the pixels, which a model can learn from a few thousand pictures. Unaware of questions.
 
 use image::{Rgb, RgbImage};
 
@@ -27,35 +28,32 @@ pub fn paint(scene: &Scene, tint: [i32; 3], dice: &mut Dice) -> RgbImage {
     picture
 }
 
-/// What is painted in one cell: where it lies and in which shade.
+/// What is painted in one cell, and in which shade.
 struct Layer {
     cell: Cell,
     colour: [i32; 3],
-    shift: (i32, i32),
 }
 
 impl Layer {
     fn new(cell: &Cell, dice: &mut Dice) -> Layer {
-        let (colour, reach) = match cell {
-            Cell::Empty => ([0; 3], 0),
-            Cell::Object(object) => (pigment(object.colour), if object.size == Size::Small { 2 } else { 0 }),
-            Cell::Glyph(_, colour) => (pigment(*colour), 1),
+        let colour = match cell {
+            Cell::Object(object) => pigment(object.colour),
+            Cell::Empty | Cell::Glyph(_) => pigment(Colour::White),
         };
-        let colour = colour.map(|channel| channel + dice.between(-14, 14));
-        Layer { cell: *cell, colour, shift: (dice.between(-reach, reach), dice.between(-reach, reach)) }
+        Layer { cell: *cell, colour: colour.map(|channel| channel + dice.between(-14, 14)) }
     }
 
     fn covers(&self, x: usize, y: usize) -> bool {
-        // In half pixels from the centre of what is painted.
+        // In half pixels from the centre of the cell.
         let middle = CELL as i32 - 1;
-        let (across, down) = (2 * (x as i32 - self.shift.0) - middle, 2 * (y as i32 - self.shift.1) - middle);
+        let (across, down) = (2 * x as i32 - middle, 2 * y as i32 - middle);
         match self.cell {
             Cell::Empty => false,
             Cell::Object(object) => {
                 let radius = if object.size == Size::Small { 6 } else { 11 };
                 inside(object.shape, across, down, radius)
             }
-            Cell::Glyph(glyph, _) => inked(glyph, across, down),
+            Cell::Glyph(glyph) => inked(glyph, across, down),
         }
     }
 }

@@ -25,6 +25,7 @@ pub mod optimizer;
 pub mod parameters;
 pub mod preprocess;
 pub mod projection;
+mod resize;
 pub mod samples;
 pub mod score;
 pub mod tensors;

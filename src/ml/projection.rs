@@ -27,20 +27,25 @@ const WORD: usize = 64;
 impl Projection {
     /// These rows of the matrix, row-major `[rows, dimensions]`.
     pub fn block(&self, rows: Range<usize>) -> Vec<f32> {
-        let magnitude = (1.0 / (self.dimensions as f64).sqrt()) as f32;
+        let runs = self.runs();
         let mut values = vec![0.0; rows.len() * self.dimensions];
         values.par_chunks_exact_mut(self.dimensions.max(1)).with_min_len(64).zip(rows).for_each(|(values, row)| {
             let key = mix(mix(self.seed.wrapping_add(STEP)) ^ mix(row as u64));
             for (word, values) in values.chunks_mut(WORD).enumerate() {
                 let bits = mix(key.wrapping_add(STEP.wrapping_mul(word as u64 + 1)));
-                for (column, value) in values.iter_mut().enumerate() {
-                    // The bit becomes the sign bit.
-                    let sign = ((bits >> column) as u32 & 1) << 31;
-                    *value = f32::from_bits(magnitude.to_bits() | sign);
+                for (byte, values) in bits.to_le_bytes().into_iter().zip(values.chunks_mut(8)) {
+                    values.copy_from_slice(&runs[usize::from(byte)][..values.len()]);
                 }
             }
         });
         values
+    }
+
+    /// The eight elements that each byte stands for: a set bit is a minus, the lowest one comes first.
+    fn runs(&self) -> Vec<[f32; 8]> {
+        let magnitude = (1.0 / (self.dimensions as f64).sqrt()) as f32;
+        let element = |byte: usize, bit: usize| if byte >> bit & 1 == 1 { -magnitude } else { magnitude };
+        (0..256).map(|byte| std::array::from_fn(|bit| element(byte, bit))).collect()
     }
 }
 

@@ -38,16 +38,21 @@ pub fn plan(
         [] => vec![None],
         seeds => seeds.iter().copied().map(Some).collect(),
     };
-    let mut builder = Builder::new(document, title, tables, externals);
+    let mut runs = Vec::new();
     for (wiring, wanted) in &wirings {
         for seed in &seeds {
             let before = problems.list.len();
-            let run = Run::new(wiring, seed.unwrap_or(0), &mut problems);
-            // With a problem anywhere there is no plan, but the other runs are still checked.
-            if problems.is_empty() {
-                builder.add(run, *seed, wanted, &mut problems);
-            }
+            runs.push((Run::new(wiring, seed.unwrap_or(0), &mut problems), *seed, wanted));
             blame(&mut problems, before, wiring.arm.name.as_ref());
+        }
+    }
+    // Nothing outside is looked at for an experiment that is wrong anyway.
+    let mut builder = Builder::new(document, title, tables, externals);
+    if problems.is_empty() {
+        for (run, seed, wanted) in runs {
+            let (before, arm) = (problems.list.len(), run.wiring.arm.name.as_ref());
+            builder.add(run, seed, wanted, &mut problems);
+            blame(&mut problems, before, arm);
         }
     }
     if problems.is_empty() { Ok(builder.plan) } else { Err(problems.tidy(document.arms.len())) }
@@ -99,9 +104,6 @@ impl<'e> Builder<'e> {
         for index in order {
             let Some(instance) = run.instances[index].take() else { continue };
             planned[index] = self.add_instance(&run, index, instance, seed, &planned, problems);
-        }
-        if !problems.is_empty() {
-            return;
         }
         let output =
             |instance: usize, slot: &str| planned[instance].map(|stage| Output { stage, slot: slot.to_string() });

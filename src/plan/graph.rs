@@ -154,6 +154,28 @@ impl Plan {
         self.shared += 1;
     }
 
+    /// The part of the plan that these stages need, without tables.
+    pub fn only(&self, stages: &[StageIndex]) -> Plan {
+        let mut needed: BTreeSet<StageIndex> = stages.iter().copied().collect();
+        let mut waiting = stages.to_vec();
+        while let Some(stage) = waiting.pop() {
+            waiting.extend(self.producers(stage).filter(|producer| needed.insert(*producer)));
+        }
+        let mut part = Plan::new(self.experiment.clone(), self.title.clone());
+        let mut places = BTreeMap::new();
+        for stage in needed {
+            let mut planned = self[stage].clone();
+            for source in planned.inputs.values_mut() {
+                if let Source::Stage(output) = source {
+                    output.stage = places[&output.stage];
+                }
+            }
+            part.shared += planned.names.len() - 1;
+            places.insert(stage, part.add(planned));
+        }
+        part
+    }
+
     /// How many stages there are.
     pub fn len(&self) -> usize {
         self.graph.node_count()
@@ -353,6 +375,15 @@ mod tests {
             plan.find("Random/s0/t3/train").unwrap_err().to_string(),
             "no stage `Random/s0/t3/train` in `sample`; did you mean `Random/s0/t1/train`?"
         );
+    }
+
+    #[test]
+    fn a_part_of_a_plan_is_what_its_stages_need() {
+        let plan = sample();
+        let part = plan.only(&[plan.find("t1/train").unwrap()]);
+        let names: Vec<&str> = part.order().map(|stage| part[stage].name()).collect();
+        assert_eq!(names, ["Random/s0/data", "Random/s0/t1/train"]);
+        assert_eq!((part.graph().edge_count(), part.shared), (1, 1));
     }
 
     #[test]

@@ -298,6 +298,23 @@ impl Problems {
         self.list.push(problem);
     }
 
+    /// Notes the problems of another experiment; those of a file that both extend only once.
+    pub fn extend(&mut self, other: Problems) {
+        let shift = self.sources.append(other.sources);
+        for mut problem in other.list {
+            problem.mark = shift(problem.mark);
+            problem.related.iter_mut().for_each(|(mark, _)| *mark = shift(*mark));
+            let place = |problem: &Problem| {
+                let mark = problem.mark;
+                (&self.sources.get(mark.source).origin, mark.line, mark.column)
+            };
+            let known = self.list.iter().any(|known| place(known) == place(&problem) && known.kind == problem.kind);
+            if !known {
+                self.list.push(problem);
+            }
+        }
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()

@@ -50,6 +50,13 @@ impl Sources {
         SourceIndex(self.texts.len() as u32 - 1)
     }
 
+    /// Keeps the texts of another experiment, and returns how marks in them are changed by that.
+    pub(super) fn append(&mut self, other: Sources) -> impl Fn(Mark) -> Mark + use<> {
+        let before = self.texts.len() as u32;
+        self.texts.extend(other.texts);
+        move |mark| Mark { source: SourceIndex(mark.source.0 + before), ..mark }
+    }
+
     /// The text with this index.
     pub fn get(&self, index: SourceIndex) -> &SourceText {
         &self.texts[index.0 as usize]

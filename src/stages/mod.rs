@@ -2,6 +2,8 @@
 //! write the outputs. Unaware of the plan, the cache and the scheduler.
 
 mod alignment;
+mod dataset;
+mod ingest;
 #[cfg(feature = "ml")]
 mod learned;
 #[cfg(not(feature = "ml"))]
@@ -16,6 +18,6 @@ use crate::stage::{Registry, Stage};
 
 /// All stage kinds of this build, in the order of the method.
 pub fn registry() -> Registry {
-    let own: [&dyn Stage; 2] = [&select::Select, &prune::Prune];
+    let own: [&dyn Stage; 3] = [&ingest::Ingest, &select::Select, &prune::Prune];
     Registry::new(&[own.as_slice(), &learned::KINDS].concat())
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use runner::console::diagnostics;
 use runner::digest::Digest;
@@ -52,10 +53,52 @@ impl Project {
         }
     }
 
+    /// Runs the program in the project and tells all that it said, without what differs from run to
+    /// run: times, sizes in memory, digests and the project's place.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
+        command.args(arguments).current_dir(self.path()).env_remove("RUST_BACKTRACE").env("COLUMNS", "100");
+        let output = command.output().unwrap();
+        let mut told = format!("exit {}\n", output.status.code().unwrap());
+        for (name, text) in [("stdout", output.stdout), ("stderr", output.stderr)] {
+            if !text.is_empty() {
+                told.push_str(&format!("--- {name}\n{}", String::from_utf8(text).unwrap()));
+            }
+        }
+        redacted(&self.anonymous(&told))
+    }
+
     /// `text` without the place of the project.
     fn anonymous(&self, text: &str) -> String {
         text.replace(&format!("{}/", self.path().display()), "")
     }
+}
+
+/// `text` without durations, sizes, dates and digests.
+fn redacted(text: &str) -> String {
+    let mut redacted = String::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let end = rest.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(rest.len());
+        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let unit = [" s", " KiB", " MiB", " GiB"].into_iter().find(|unit| rest[number..].starts_with(unit));
+        let ends = |unit: &str| !rest[number + unit.len()..].starts_with(|c: char| c.is_alphanumeric());
+        let word = redacted.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        if !word && end >= 12 {
+            redacted.push_str("[digest]");
+            rest = &rest[end..];
+        } else if !word && rest.starts_with("20") && rest[number..].starts_with('-') && rest.len() >= 23 {
+            redacted.push_str("[date]");
+            rest = &rest[23..];
+        } else if let (false, Some(unit)) = (word || number == 0, unit.filter(|unit| ends(unit))) {
+            redacted.push_str(if unit == " s" { "[time]" } else { "[memory]" });
+            rest = &rest[number + unit.len()..];
+        } else {
+            redacted.push(first);
+            rest = &rest[first.len_utf8()..];
+        }
+    }
+    redacted
 }
 
 pub fn overrides(set: &[&str]) -> Overrides {

@@ -1,6 +1,7 @@
 //! The stage kinds that need the mathematics of `ml`.
 
 mod cluster;
+mod evaluate;
 
 mod gradient;
 mod preparation;
@@ -10,4 +11,5 @@ mod train;
 use crate::stage::Stage;
 
 /// In the order of the method.
-pub const KINDS: [&dyn Stage; 4] = [&gradient::Gradient, &cluster::Cluster, &score::Score, &train::Train];
+pub const KINDS: [&dyn Stage; 5] =
+    [&gradient::Gradient, &cluster::Cluster, &score::Score, &train::Train, &evaluate::Evaluate];

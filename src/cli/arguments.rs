@@ -1,0 +1,221 @@
+//! The command line: what can be said, and how it is explained.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::console;
+use crate::spec::Overrides;
+
+/// Runs experiments in data selection for multimodal language models.
+///
+/// An experiment is one YAML file. What it needs and was not computed before is computed, stage by
+/// stage; what was computed before is taken from the work directory.
+#[derive(Debug, Parser)]
+#[command(name = "runner", version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  runner exec experiments/table3.yaml             run it and print its table
+  runner exec experiments/table3.yaml --seeds 1   the same, once instead of three times
+  runner plan experiments/table3.yaml             what would run, what is fresh, and why
+  runner explain experiments/table3.yaml Random/s0/t2/train
+                                                  old and new key of one stage
+  runner stages select                            what the stage kind `select` takes and makes
+
+A stage is called <arm>/s<seed>/t<step>/<stage>; any of these parts will do, as long as they mean one.
+
+Exit codes: 0 done, 1 a stage failed, 2 usage or experiment error, 3 differs from the golden,
+130 interrupted.";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run experiments and render their tables.
+    ///
+    /// Results already in the work directory are not computed again. Tables go to standard output and
+    /// to `<work directory>/results/`.
+    #[command(after_help = EXEC_EXAMPLES)]
+    Exec(Exec),
+    /// Show what would run, what is fresh and why.
+    ///
+    /// A stage is fresh if its result is in the work directory. Below a stage that must run, one may
+    /// have to run: if the stage makes the same bytes as before, it need not.
+    #[command(after_help = PLAN_EXAMPLES)]
+    Plan(Plan),
+    /// Show why a stage must run: its old key against its new one.
+    Explain(OneStage),
+    /// List the finished stages and their artifacts.
+    #[command(after_help = LS_EXAMPLES)]
+    Ls(Ls),
+    /// Show where a stage's result or an artifact comes from, and what it holds.
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show(Show),
+    /// Show what a stage wrote to its standard error.
+    Log(OneStage),
+    /// List the stage kinds, or document one.
+    Stages(Stages),
+    /// Execute one stage from the description in a file; what `exec` starts for every stage.
+    #[command(name = "__stage", hide = true)]
+    Stage { call: PathBuf },
+}
+
+const EXEC_EXAMPLES: &str = "\
+Examples:
+  runner exec experiments/table3.yaml
+  runner exec experiments/                           every experiment of a folder
+  runner exec experiments/table3.yaml --check        compare with results/table3.json
+  runner exec experiments/table3.yaml --suite smoke --set prune.method=random
+  runner exec experiments/table3.yaml --set suite.pool_budget=800 --set train.epochs=3
+  runner exec experiments/table3.yaml --only Random/s0/t2/train   only this and what it needs";
+
+const PLAN_EXAMPLES: &str = "\
+Examples:
+  runner plan experiments/table3.yaml
+  runner plan experiments/table3.yaml --set score.perplexity=reference
+  runner plan experiments/table3.yaml --dot | dot -Tsvg > table3.svg";
+
+const LS_EXAMPLES: &str = "\
+Examples:
+  runner ls                 everything, oldest first
+  runner ls train           stages whose kind, name or experiment is `train`
+  runner ls table3          stages that `table3` ran first";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  runner show 3f9a0c        a result or an artifact by the first digits of its digest
+  runner show Random/s0/t2/train";
+
+#[derive(Debug, Args)]
+pub struct Exec {
+    /// Experiment files, or folders of them.
+    #[arg(required = true, value_name = "EXPERIMENT")]
+    pub experiments: Vec<PathBuf>,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub changes: Changes,
+    /// How many processor cores to use [default: all].
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// After a failure, go on with what does not need the failed stage.
+    #[arg(long, short)]
+    pub keep_going: bool,
+    /// Run only this stage and what it needs, and make no tables. Can be repeated.
+    #[arg(long, value_name = "STAGE", conflicts_with_all = ["check", "bless"])]
+    pub only: Vec<String>,
+    /// Compare the tables with the goldens in `results/`.
+    #[arg(long)]
+    pub check: bool,
+    /// Write the tables to `results/` as goldens.
+    #[arg(long, conflicts_with_all = ["check", "set", "suite", "seeds"])]
+    pub bless: bool,
+    #[command(flatten)]
+    pub format: FormatOption,
+}
+
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// The experiment file.
+    pub experiment: PathBuf,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub changes: Changes,
+    /// Write the graph in the DOT language of Graphviz instead.
+    #[arg(long)]
+    pub dot: bool,
+    #[command(flatten)]
+    pub format: FormatOption,
+}
+
+#[derive(Debug, Args)]
+pub struct OneStage {
+    /// The experiment file.
+    pub experiment: PathBuf,
+    /// The stage, such as `Random/s0/t2/train` or `t2/train`.
+    pub stage: String,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub changes: Changes,
+}
+
+#[derive(Debug, Args)]
+pub struct Ls {
+    /// Only stages of this kind, name or experiment.
+    pub filter: Option<String>,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub format: FormatOption,
+}
+
+#[derive(Debug, Args)]
+pub struct Show {
+    /// A stage's name, or the first digits of the digest of a result or an artifact.
+    pub what: String,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub format: FormatOption,
+}
+
+#[derive(Debug, Args)]
+pub struct Stages {
+    /// The stage kind.
+    pub kind: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Store {
+    /// The work directory, with results, logs and everything made on the way.
+    #[arg(long = "store", value_name = "DIR", default_value = ".runner")]
+    pub directory: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Changes {
+    /// Change a param or any other part of the experiment, in every arm. Can be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Use another suite: its name, or a file.
+    #[arg(long)]
+    pub suite: Option<String>,
+    /// Use other seeds: how many, or several with commas between them.
+    #[arg(long, value_name = "N|A,B,…")]
+    pub seeds: Option<String>,
+}
+
+impl Changes {
+    pub fn overrides(&self) -> Overrides {
+        Overrides { set: self.set.clone(), suite: self.suite.clone(), seeds: self.seeds.clone() }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct FormatOption {
+    /// For people or for programs.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+impl From<Format> for console::Format {
+    fn from(format: Format) -> console::Format {
+        match format {
+            Format::Text => console::Format::Text,
+            Format::Json => console::Format::Json,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Text.
+    Text,
+    /// JSON; of a run, a line for each event.
+    Json,
+}

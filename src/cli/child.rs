@@ -1,0 +1,40 @@
+//! `runner __stage`: one execution of a stage, in a process of its own.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use super::failure::Exit;
+use crate::artifact::read_json;
+use crate::console;
+use crate::stage::{Call, Context, Progress, Registry, Update};
+
+/// Executes the call in a file. News goes to standard output, one JSON line each; an error to
+/// standard error.
+pub fn stage(path: &Path, registry: &Registry) -> Exit {
+    match execute(path, registry) {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+            console::note(&format!("error: {}", causes.join("\ncaused by: ")));
+            Exit::Failed
+        }
+    }
+}
+
+fn execute(path: &Path, registry: &Registry) -> anyhow::Result<()> {
+    let call: Call = read_json(path)?;
+    let stage = registry.implementation(&call.kind).with_context(|| format!("no stage kind `{}`", call.kind))?;
+    stage.run(&Context::new(&call, &Lines))
+}
+
+/// Writes each update as a line.
+struct Lines;
+
+impl Progress for Lines {
+    fn update(&self, update: Update) {
+        if let Ok(line) = serde_json::to_string(&update) {
+            console::print(&format!("{line}\n"));
+        }
+    }
+}

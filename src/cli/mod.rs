@@ -1,0 +1,36 @@
+//! The commands, and the wiring of everything below them.
+
+mod arguments;
+mod child;
+mod exec;
+mod failure;
+mod plan;
+mod show;
+mod stages;
+mod tables;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+
+use crate::stages::registry;
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let registry = registry();
+    let result = match &arguments.command {
+        Command::Exec(arguments) => exec::exec(arguments, &registry),
+        Command::Plan(arguments) => plan::plan(arguments, &registry),
+        Command::Explain(arguments) => plan::explain(arguments, &registry),
+        Command::Ls(arguments) => show::ls(arguments),
+        Command::Show(arguments) => show::show(arguments),
+        Command::Log(arguments) => plan::log(arguments, &registry),
+        Command::Stages(arguments) => stages::stages(arguments.kind.as_deref(), &registry),
+        Command::Stage { call } => Ok(child::stage(call, &registry)),
+    };
+    result.unwrap_or_else(failure::Failure::report).into()
+}

@@ -1,0 +1,500 @@
+//! The program as it is used, with all that it says.
+
+use std::fs;
+
+use insta::assert_snapshot;
+
+use crate::support::Project;
+
+const EXPERIMENT: &str = "\
+title: A small one
+stages:
+  data: {use: ingest, params: {name: toy, path: data.json}}
+  pick: {use: select, inputs: {pool: data.pool}, params: {budget: 2, allocation: whole, sampler: random, seed: 0}}
+  few: {use: prune, inputs: {pool: data.pool}, params: {budget: 1, method: random}}
+";
+
+const DATA: &str = r#"[
+{"id": "1", "conversations": [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "That."}]},
+{"id": "2", "conversations": [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "She."}]},
+{"id": "3", "conversations": [{"from": "human", "value": "Where?"}, {"from": "gpt", "value": "Here."}]},
+{"id": "4", "conversations": [{"from": "human", "value": "When?"}, {"from": "gpt", "value": ""}]}
+]"#;
+
+fn project() -> Project {
+    Project::of(EXPERIMENT).write("data.json", DATA)
+}
+
+const EXEC: [&str; 4] = ["exec", "e.yaml", "--jobs", "1"];
+
+fn exec(project: &Project, more: &[&str]) -> String {
+    project.run(&[&EXEC, more].concat())
+}
+
+#[test]
+fn a_second_run_does_nothing_and_a_change_reruns_what_depends_on_it() {
+    let project = project();
+    assert_snapshot!(exec(&project, &[]), @r#"
+    exit 0
+    --- stderr
+    plan e: 3 stages, 0 fresh, 1 to run, 2 below those
+    run data  (never ran)
+    warning: `data`: dataset `toy`: dropped 1 sample: answer is empty (row 3, line 5)
+    ran data  [time]  [memory]
+    run pick  (never ran)
+    ran pick  [time]  [memory]
+    run few  (never ran)
+    ran few  [time]  [memory]
+    done e: ran 3 stages in [time] ([time] of processor time)
+    "#);
+    assert_snapshot!(exec(&project, &[]), @r#"
+    exit 0
+    --- stderr
+    done e: 3 fresh in [time] ([time] saved by the cache)
+    "#);
+    assert_snapshot!(exec(&project, &["--set", "few.budget=2"]), @r#"
+    exit 0
+    --- stderr
+    plan e: 3 stages, 2 fresh, 1 to run
+    run few  (param `budget` changed: 1 → 2)
+    ran few  [time]  [memory]
+    done e: ran 1 stage, 2 fresh in [time] ([time] of processor time, [time] saved by the cache)
+    "#);
+}
+
+#[test]
+fn a_plan_says_what_would_run_and_why() {
+    let project = project();
+    assert_snapshot!(project.run(&["plan", "e.yaml"]), @r#"
+    exit 0
+    --- stdout
+    A small one
+
+    run    data
+             never ran
+    maybe  pick
+             never ran
+             input `pool` comes from `data`, which has to run
+    maybe  few
+             never ran
+             input `pool` comes from `data`, which has to run
+
+    3 stages: 1 to run, 2 maybe, 0 fresh
+    "#);
+    exec(&project, &[]);
+    assert_snapshot!(project.run(&["plan", "e.yaml", "--set", "pick.budget=1"]), @r#"
+    exit 0
+    --- stdout
+    A small one
+
+    fresh  data
+    run    pick
+             param `budget` changed: 2 → 1
+    fresh  few
+
+    3 stages: 1 to run, 0 maybe, 2 fresh
+    "#);
+    assert_snapshot!(project.run(&["plan", "e.yaml", "--dot"]), @r#"
+    exit 0
+    --- stdout
+    digraph {
+      rankdir=LR
+      node [shape=box]
+      0 [label="data\ningest"]
+      1 [label="pick\nselect"]
+      2 [label="few\nprune"]
+      0 -> 1 [label="pool"]
+      0 -> 2 [label="pool"]
+    }
+    "#);
+}
+
+#[test]
+fn a_dataset_that_grows_is_a_reason_with_old_and_new_content() {
+    let project = project();
+    exec(&project, &[]);
+    let project = project.write("data.json", &DATA.replace("Where", "Whence"));
+    assert_snapshot!(project.run(&["plan", "e.yaml"]), @r#"
+    exit 0
+    --- stdout
+    A small one
+
+    run    data
+             param `path` changed: [digest] → [digest]
+    maybe  pick
+             input `pool` comes from `data`, which has to run
+    maybe  few
+             input `pool` comes from `data`, which has to run
+
+    3 stages: 1 to run, 2 maybe, 0 fresh
+    "#);
+}
+
+#[test]
+fn a_stage_is_explained_by_its_old_and_new_key() {
+    let project = project();
+    exec(&project, &[]);
+    assert_snapshot!(project.run(&["explain", "e.yaml", "few", "--set", "few.method=none"]), @r#"
+    exit 0
+    --- stdout
+    few, a stage of the kind `prune`: run
+      param `method` changed: "random" → "none"
+
+    old key
+    {
+      "schema": 1,
+      "kind": "prune",
+      "version": 1,
+      "params": {
+        "budget": 1,
+        "method": "random",
+        "order": "paper",
+        "scorer": "el2n",
+        "seed": 0
+      },
+      "inputs": {
+        "pool": "b3:[digest]"
+      }
+    }
+
+    new key, fingerprint [digest]
+    {
+      "schema": 1,
+      "kind": "prune",
+      "version": 1,
+      "params": {
+        "budget": 1,
+        "method": "none",
+        "order": "paper",
+        "scorer": "el2n",
+        "seed": 0
+      },
+      "inputs": {
+        "pool": "b3:[digest]"
+      }
+    }
+    "#);
+    assert_snapshot!(project.run(&["explain", "e.yaml", "fwe"]), @r#"
+    exit 2
+    --- stderr
+    error: no stage `fwe` in `e`; did you mean `few`?
+    "#);
+}
+
+#[test]
+fn results_are_listed_and_say_where_they_come_from() {
+    let project = project();
+    assert_snapshot!(project.run(&["ls"]), @r#"
+    exit 2
+    --- stderr
+    error: there is no work directory `.runner`
+    hint: `runner exec <experiment>` makes one; `--store` names another
+    "#);
+    exec(&project, &[]);
+    assert_snapshot!(project.run(&["ls"]), @r#"
+    exit 0
+    --- stdout
+    result        kind    stage    finished                 took   size
+    [digest]  ingest  e: data  [date]  [time]  535 B
+    [digest]  select  e: pick  [date]  [time]  519 B
+    [digest]  prune   e: few   [date]  [time]  379 B
+    --- stderr
+    3 results
+    "#);
+    assert_snapshot!(project.run(&["ls", "prune"]), @r#"
+    exit 0
+    --- stdout
+    result        kind   stage   finished                 took   size
+    [digest]  prune  e: few  [date]  [time]  379 B
+    --- stderr
+    1 result
+    "#);
+    let shown = project.run(&["show", "few"]);
+    let differs = |line: &&str| line.starts_with("host") || line.starts_with("  .runner/store");
+    let shown: Vec<&str> = shown.lines().filter(|line| !differs(line)).collect();
+    assert_snapshot!(shown.join("\n"), @r#"
+    exit 0
+    --- stdout
+    stage       few
+    kind        prune
+    experiment  e
+    result      b3:[digest]
+    finished    [date]
+    took        [time], [time] of processor time
+    memory      [memory] at most
+    git commit  none
+    runner      0.1.0
+    log         .runner/logs/[digest].log
+
+    params
+      budget: 1
+      method: random
+      order: paper
+      scorer: el2n
+      seed: 0
+
+    inputs
+      pool: b3:[digest]
+
+    output pool
+      pool [digest], 379 B
+      samples: 1
+      datasets: 1
+      dropped: 1
+    "#);
+    assert_snapshot!(project.run(&["show", "nothing"]), @r#"
+    exit 2
+    --- stderr
+    error: nothing is called `nothing` in the work directory
+    hint: `runner ls` lists what there is
+    "#);
+}
+
+#[test]
+fn a_failed_stage_shows_the_end_of_its_log_and_how_to_run_it_again() {
+    let project = project();
+    let change = ["--set", "data.on_problem=refuse"];
+    assert_snapshot!(exec(&project, &change), @r#"
+    exit 1
+    --- stderr
+    plan e: 3 stages, 0 fresh, 1 to run, 2 below those
+    run data  (never ran)
+    error: stage `data` failed: its process exited with status 1
+      | error: dataset `toy`
+      | caused by: `data.json` has 1 sample that cannot be used:
+      |   1 sample: answer is empty (row 3, line 5)
+      | hint: mend them or take them out; an ingestion can also leave them out, with `on_problem: drop`
+      log: .runner/logs/[digest].log
+    skipped pick  (`data` failed)
+    skipped few  (`data` failed)
+    failed e: 1 failed, 2 skipped in [time]
+    hint: `runner log e.yaml 'data'` shows the whole log
+    hint: `runner exec e.yaml --only 'data'` runs that stage alone
+    "#);
+    assert_snapshot!(project.run(&["log", "e.yaml", "data", "--set", "data.on_problem=refuse"]), @r#"
+    exit 0
+    --- stdout
+    error: dataset `toy`
+    caused by: `data.json` has 1 sample that cannot be used:
+      1 sample: answer is empty (row 3, line 5)
+    hint: mend them or take them out; an ingestion can also leave them out, with `on_problem: drop`
+    "#);
+    assert_snapshot!(exec(&project, &[]), @r#"
+    exit 0
+    --- stderr
+    plan e: 3 stages, 0 fresh, 1 to run, 2 below those
+    run data  (never ran)
+    warning: `data`: dataset `toy`: dropped 1 sample: answer is empty (row 3, line 5)
+    ran data  [time]  [memory]
+    run pick  (never ran)
+    ran pick  [time]  [memory]
+    run few  (never ran)
+    ran few  [time]  [memory]
+    done e: ran 3 stages in [time] ([time] of processor time)
+    "#);
+    assert_snapshot!(project.run(&["log", "e.yaml", "pick", "--set", "data.on_problem=refuse"]), @r#"
+    exit 2
+    --- stderr
+    error: `pick` has no log: stages before it must run first
+    hint: `runner plan` says which
+    "#);
+}
+
+#[test]
+fn one_stage_can_be_run_alone() {
+    assert_snapshot!(exec(&project(), &["--only", "pick"]), @r#"
+    exit 0
+    --- stderr
+    plan e: 2 stages, 0 fresh, 1 to run, 1 below those
+    run data  (never ran)
+    warning: `data`: dataset `toy`: dropped 1 sample: answer is empty (row 3, line 5)
+    ran data  [time]  [memory]
+    run pick  (never ran)
+    ran pick  [time]  [memory]
+    done e: ran 2 stages in [time] ([time] of processor time)
+    "#);
+}
+
+#[test]
+fn a_wrong_experiment_touches_nothing() {
+    let project = Project::of(&EXPERIMENT.replace("budget: 1", "budget: 0")).write("data.json", DATA);
+    assert_snapshot!(exec(&project, &["--set", "pikc.seed=1"]), @r#"
+    exit 2
+    --- stderr
+    error: param `budget` of `few` must be at least 1, not 0
+     --> e.yaml:5:65
+      |
+    5 |   few: {use: prune, inputs: {pool: data.pool}, params: {budget: 0, method: random}}
+      |                                                                 ^
+
+    error: unknown stage `pikc`
+     --> --set
+      |
+    1 | pikc.seed=1
+      | ^^^^^^^^^
+      = hint: did you mean `pick`?
+
+    2 problems; nothing was run
+    "#);
+    assert!(!project.path().join(".runner").exists());
+}
+
+#[test]
+fn every_experiment_of_a_folder_is_checked_before_any_is_run() {
+    let project = Project::new()
+        .write("all/data.json", DATA)
+        .write("all/a.yaml", EXPERIMENT)
+        .write("all/b.yaml", "extends: a.yaml\nstages: {pick: {params: {budegt: 5}}}\n");
+    assert_snapshot!(project.run(&["exec", "all"]), @r#"
+    exit 2
+    --- stderr
+    error: unknown param `budegt` of `pick`, a stage of the kind `select`
+     --> all/b.yaml:2:26
+      |
+    2 | stages: {pick: {params: {budegt: 5}}}
+      |                          ^^^^^^
+      = hint: did you mean `budget`?
+
+    1 problem; nothing was run
+    "#);
+    let project = project.write("all/b.yaml", "extends: a.yaml\nstages: {pick: {params: {budget: 1}}}\n");
+    assert_snapshot!(project.run(&["exec", "all", "--jobs", "1"]), @r#"
+    exit 0
+    --- stderr
+    plan a: 3 stages, 0 fresh, 1 to run, 2 below those
+    run data  (never ran)
+    warning: `data`: dataset `toy`: dropped 1 sample: answer is empty (row 3, line 5)
+    ran data  [time]  [memory]
+    run pick  (never ran)
+    ran pick  [time]  [memory]
+    run few  (never ran)
+    ran few  [time]  [memory]
+    done a: ran 3 stages in [time] ([time] of processor time)
+    plan b: 3 stages, 2 fresh, 1 to run
+    run pick  (never ran)
+    ran pick  [time]  [memory]
+    done b: ran 1 stage, 2 fresh in [time] ([time] of processor time, [time] saved by the cache)
+    "#);
+}
+
+#[test]
+fn a_project_that_moved_is_still_fresh() {
+    let project = project();
+    exec(&project, &[]);
+    let elsewhere = Project::new();
+    let status = std::process::Command::new("cp")
+        .arg("-a")
+        .arg(format!("{}/.", project.path().display()))
+        .arg(elsewhere.path())
+        .status();
+    assert!(status.unwrap().success());
+    fs::remove_file(project.path().join("data.json")).unwrap();
+    assert_snapshot!(exec(&elsewhere, &[]), @r#"
+    exit 0
+    --- stderr
+    done e: 3 fresh in [time] ([time] saved by the cache)
+    "#);
+}
+
+#[test]
+fn programs_get_json() {
+    let project = project();
+    exec(&project, &[]);
+    let told = exec(&project, &["--format", "json"]);
+    let lines = told.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let events: Vec<String> = lines.map(|line| line["event"].as_str().unwrap().to_string()).collect();
+    assert_eq!(events, ["planned", "ended", "report"]);
+    let planned = project.run(&["plan", "e.yaml", "--format", "json"]);
+    let planned: serde_json::Value = serde_json::from_str(planned.split_once("--- stdout\n").unwrap().1).unwrap();
+    assert_eq!(planned["stages"][0]["verdict"], "fresh");
+}
+
+#[test]
+fn what_is_not_there_is_a_usage_error() {
+    let project = project();
+    assert_snapshot!(project.run(&["exec", "missing.yaml"]), @r#"
+    exit 2
+    --- stderr
+    error: cannot read `missing.yaml`: No such file or directory (os error 2)
+    hint: name the file of an experiment, such as `experiments/table3.yaml`
+    "#);
+    assert_snapshot!(project.run(&["stages", "prun"]), @r#"
+    exit 2
+    --- stderr
+    error: unknown stage kind `prun`
+    hint: did you mean `prune`?
+    "#);
+    assert_snapshot!(project.run(&["exec", "e.yaml", "--bless", "--seeds", "2"]), @r#"
+    exit 2
+    --- stderr
+    error: the argument '--bless' cannot be used with '--seeds <N|A,B,…>'
+
+    Usage: runner exec --bless <EXPERIMENT>...
+
+    For more information, try '--help'.
+    "#);
+    assert_snapshot!(exec(&project, &["--only", "pikc"]), @r#"
+    exit 2
+    --- stderr
+    error: no stage `pikc` in `e`; did you mean `pick`?
+    "#);
+}
+
+#[test]
+fn the_reference_comes_from_the_declarations() {
+    assert_snapshot!(project().run(&["stages"]), @r#"
+    exit 0
+    --- stdout
+    ingest    Reads one dataset and merges it into the pool.
+              [pool] → pool
+    select    Chooses the subset to train on.
+              pool, [clusters], [scores], [vectors] → subset
+    prune     Permanently prunes the pool to a budget.
+              pool, [clusters], [vectors], [scores] → pool
+    gradient  Gradient vectors and hidden vectors of every sample.
+              model, pool → gradient, hidden
+    cluster   Pseudo-task clusters by k-means.
+              vectors → clusters
+    score     Importance scores of every sample under a model.
+              model, pool → scores
+    train     Fine-tunes a model by LoRA or in full.
+              [model], data → model, curve
+    evaluate  Results on every benchmark of a suite.
+              model → metrics, answers
+    "#);
+    assert_snapshot!(project().run(&["stages", "cluster"]), @r#"
+    exit 0
+    --- stdout
+    cluster (version 1)
+
+    Pseudo-task clusters by k-means.
+
+    Lloyd's algorithm in f32 products with f64 sums, started by k-means++ and restarted; the start with the
+    least within-cluster sum of squares wins. A cluster that loses all its members takes the sample that is
+    farthest from its own centroid.
+
+    Inputs
+      vectors: vectors
+          What to cluster; gradient vectors in the paper.
+
+    Outputs
+      clusters: clusters
+          A label per sample and the centroids.
+
+    Params
+      clusters: whole number, at least 1, default 10
+          Number of clusters k; no more than samples are made.
+      method: one of kmeans, spherical, default kmeans
+          Euclidean distance, or cosine similarity with centroids of unit length.
+      restarts: whole number, at least 1, default 3
+          Starts from which the best result is kept.
+      iterations: whole number, at least 1, default 100
+          Most iterations of a start.
+      seed: whole number, at least 0, default ${seed}
+          Seed of k-means++.
+
+    Execution (never part of the key)
+      threads: 1
+      micro_batch: 32
+    "#);
+}
