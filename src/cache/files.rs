@@ -34,6 +34,8 @@ pub(super) struct Hashed {
 #[derive(Debug, Default)]
 pub struct FileDigests {
     known: Mutex<HashMap<PathBuf, (Stat, Digest)>>,
+    /// Directories as they were found last, if any later change will show.
+    trees: Mutex<HashMap<PathBuf, (Vec<Item>, Digest)>>,
     new: Mutex<Vec<Hashed>>,
 }
 
@@ -45,13 +47,18 @@ impl FileDigests {
     ///
     /// If something there cannot be read.
     pub fn digest(&self, path: &Path) -> Result<Digest, CacheError> {
+        let path = &std::path::absolute(path).map_err(at("find", path))?;
         let problem = || at("read", path);
         let metadata = fs::metadata(path).map_err(problem())?;
         if !metadata.is_dir() {
-            let item = Item { relative: Vec::new(), path: path.to_path_buf(), stat: Stat::of(&metadata), link: false };
+            let item = Item { relative: Vec::new(), path: path.clone(), stat: Stat::of(&metadata), link: false };
             return Ok(self.digests(std::slice::from_ref(&item)).map_err(problem())?[0]);
         }
         let items = walk(path, Links::Follow).map_err(problem())?;
+        if let Some((_, digest)) = lock(&self.trees).get(path).filter(|(before, _)| *before == items) {
+            return Ok(*digest);
+        }
+        let settled = items.iter().all(|item| is_settled(&item.stat, now()));
         let digests = self.digests(&items).map_err(problem())?;
         // A path has no zero byte and a digest no newline, so the listing can be read in one way only.
         let mut listing = b"directory 1\n".to_vec();
@@ -61,7 +68,11 @@ impl FileDigests {
             listing.extend_from_slice(digest.to_string().as_bytes());
             listing.push(b'\n');
         }
-        Ok(Digest::of(&listing))
+        let digest = Digest::of(&listing);
+        if settled {
+            lock(&self.trees).insert(path.clone(), (items, digest));
+        }
+        Ok(digest)
     }
 
     /// Takes what the database knows.
@@ -84,12 +95,12 @@ impl FileDigests {
             };
             items.iter().map(find).collect()
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as i64);
+        let now = now();
         let hash = |(item, known): (&Item, &Option<Digest>)| match known {
             Some(digest) => Ok((*digest, None)),
             None => {
                 let digest = Digest::of_file(&item.path)?;
-                let settled = item.stat.changed.saturating_add(RACY) < now;
+                let settled = is_settled(&item.stat, now);
                 Ok((digest, settled.then(|| Hashed { path: item.path.clone(), stat: item.stat, digest })))
             }
         };
@@ -105,6 +116,16 @@ impl FileDigests {
         lock(&self.new).extend(new);
         Ok(digests)
     }
+}
+
+/// Nanoseconds since 1970.
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as i64)
+}
+
+/// Whether any later change of the file will show in its stat.
+fn is_settled(stat: &Stat, now: i64) -> bool {
+    stat.changed.saturating_add(RACY) < now
 }
 
 /// The maps hold whole rows only, so they are sound even after a panic elsewhere.

@@ -126,11 +126,22 @@ impl Cache {
         let known = rows::files(&self.connection, &path).map_err(|source| self.problem(source))?;
         self.files.remember(known);
         let digest = self.files.digest(&path)?;
-        let new = self.files.take_new();
-        if !new.is_empty() {
-            self.write(|connection| new.iter().try_for_each(|file| rows::insert_file(connection, file)))?;
-        }
+        self.save_files()?;
         Ok(digest)
+    }
+
+    /// Saves the digests of files outside that other threads found since the last call of
+    /// [`Cache::digest`], so that the next process need not read those files.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn save_files(&mut self) -> Result<(), CacheError> {
+        let new = self.files.take_new();
+        if new.is_empty() {
+            return Ok(());
+        }
+        self.write(|connection| new.iter().try_for_each(|file| rows::insert_file(connection, file)))
     }
 
     /// The digests of files outside the store that are known so far, for use in other threads.

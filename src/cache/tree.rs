@@ -40,7 +40,7 @@ impl Stat {
 }
 
 /// A file of a tree.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Item {
     /// Path below the root, with `/` between its parts.
     pub relative: Vec<u8>,
@@ -77,10 +77,11 @@ fn walk_below(directory: &Path, prefix: &[u8], links: Links, depth: usize) -> io
     let entries: Vec<fs::DirEntry> = fs::read_dir(directory)?.collect::<io::Result<_>>()?;
     let visit = |entry: &fs::DirEntry| -> io::Result<Vec<Item>> {
         let path = entry.path();
-        let link = links == Links::Report && entry.file_type()?.is_symlink();
-        let metadata = if link { fs::symlink_metadata(&path) } else { fs::metadata(&path) };
-        let metadata =
-            metadata.map_err(|error| io::Error::new(error.kind(), format!("{error} (at `{}`)", path.display())))?;
+        let symbolic = entry.file_type()?.is_symlink();
+        // Asking the entry saves the system from finding the directory again.
+        let metadata = if symbolic && links == Links::Follow { fs::metadata(&path) } else { entry.metadata() }
+            .map_err(|error| io::Error::new(error.kind(), format!("{error} (at `{}`)", path.display())))?;
+        let link = symbolic && links == Links::Report;
         let mut relative = prefix.to_vec();
         relative.extend_from_slice(entry.file_name().as_bytes());
         if metadata.is_dir() {
@@ -95,5 +96,5 @@ fn walk_below(directory: &Path, prefix: &[u8], links: Links, depth: usize) -> io
         0..=32 => entries.iter().map(visit).collect(),
         _ => entries.par_iter().with_min_len(16).map(visit).collect(),
     };
-    Ok(visited?.concat())
+    Ok(visited?.into_iter().flatten().collect())
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::costs::Costs;
 use super::event::{Event, StageFailure, Summary};
-use super::examine::{Examination, Verdict, key, reasons};
+use super::examine::{Examination, Examined, Verdict, key, reasons};
 use super::executor::Executor;
 use super::news::{News, Reporter};
 use super::run::Options;
@@ -61,7 +61,7 @@ pub(super) struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    /// All stages are to be looked at.
+    /// What the examination found fresh is done, all other stages are to be looked at.
     pub fn new(
         plan: &'a Plan,
         cache: &'a mut Cache,
@@ -79,22 +79,28 @@ impl<'a> Engine<'a> {
             costs: Costs::new(durations),
             ranks: Vec::new(),
             states: States::new(plan),
-            unsettled: plan.order().collect(),
+            unsettled: BTreeSet::new(),
             running: BTreeMap::new(),
             failures: Vec::new(),
             origin: None,
             stopping: false,
         };
+        for stage in plan.order() {
+            let Examined { verdict, key, outputs } = &engine.examination[stage];
+            if *verdict == Verdict::Fresh {
+                let (fingerprint, outputs) = (key.fingerprint, outputs.clone());
+                engine.states.set(stage, State::Done { fingerprint, outputs, ran: false });
+            } else {
+                engine.unsettled.insert(stage);
+            }
+        }
         engine.rank();
         Ok(engine)
     }
 
     /// Puts the stages that are left in order.
     pub fn rank(&mut self) {
-        let done = |stage: StageIndex| match &self.states[stage] {
-            State::Waiting => self.examination[stage].verdict == Verdict::Fresh,
-            state => matches!(state, State::Done { .. }),
-        };
+        let done = |stage| matches!(self.states[stage], State::Done { .. });
         self.ranks = self.costs.ranks(self.plan, done);
     }
 }
@@ -299,8 +305,10 @@ impl Engine<'_> {
         }
     }
 
-    /// Remembers the key of every stage that is done, by all its names, to explain later changes.
+    /// Remembers what the next run can use: the key of every stage that is done, by all its names,
+    /// and the digests of files outside.
     pub fn remember(&mut self) -> Result<(), CacheError> {
+        self.cache.save_files()?;
         let done = self.states.iter().filter_map(|(stage, state)| match state {
             State::Done { fingerprint, .. } => Some((stage, *fingerprint)),
             _ => None,
