@@ -3,7 +3,7 @@
 //!
 //! | dataset | stands for | rows | what is in it | style | near-duplicates |
 //! |---|---|---|---|---|---|
-//! | `llava` | LLaVA-665K (t = 0) | 24,000 over 8,000 pictures | mostly attribute, count and position; few of reading, reasoning, grounding, language, conversation and captioning | brief | 20 % of the pictures |
+//! | `llava` | LLaVA-665K (t = 0) | 24,000 over 8,000 pictures | mostly attribute, count and position, few of everything else | brief | 20 % of the pictures |
 //! | `m3it` | M3IT | 900 | knowledge, Chinese, German | sentences | 30 % |
 //! | `minigpt4` | MiniGPT-4 stage 2 | 300 | detailed captions | sentences | 15 % |
 //! | `mantis` | MANTIS-Instruct | 700 | two pictures, reasoning | bare | 30 % |
@@ -48,12 +48,16 @@ pub const DATASETS: [Dataset; 6] = [
             (Skill::Attribute, 30, 100),
             (Skill::Count, 20, 100),
             (Skill::Position, 21, 100),
-            (Skill::Captioning, 6, 100),
-            (Skill::Reasoning, 6, 100),
-            (Skill::Conversation, 5, 100),
-            (Skill::Language, 5, 100),
-            (Skill::Reading, 4, 100),
+            (Skill::Captioning, 5, 100),
+            (Skill::Reasoning, 4, 100),
+            (Skill::Conversation, 4, 100),
+            (Skill::Language, 4, 100),
+            (Skill::Reading, 3, 100),
             (Skill::Grounding, 3, 100),
+            (Skill::Knowledge, 2, 100),
+            (Skill::Chinese, 1, 100),
+            (Skill::German, 1, 100),
+            (Skill::MultiImage, 1, 100),
         ],
     },
     Dataset {

@@ -92,17 +92,19 @@ impl Column {
     /// What the column means, for readers of the table; `relative_to` is the table's.
     pub fn definition(&self, relative_to: Option<&str>) -> String {
         const OVER_SKILLS: &str = "mean over skills of the mean over a skill's benchmarks";
+        const LEARNT: &str =
+            "mean over skills of the mean over those of a skill's benchmarks on which that best is above chance";
         match self {
             Column::RelativeGain => format!(
-                "result after the last time step in percent of the best result that {} reached over time, {OVER_SKILLS}",
+                "result after the last time step in percent of the best result that {} reached over time, {LEARNT}",
                 relative_to.unwrap_or("the reference")
             ),
             Column::ForgettingRate => format!(
                 "what the last time step lost of the best earlier result, in percent of it; an improvement counts as 0; \
-                 {OVER_SKILLS}"
+                 {LEARNT}"
             ),
             Column::ForgettingSigned => {
-                format!("the forgetting rate with an improvement counted as negative; {OVER_SKILLS}")
+                format!("the forgetting rate with an improvement counted as negative; {LEARNT}")
             }
             Column::AverageAccuracy => format!("result after the last time step, {OVER_SKILLS}"),
             Column::PoolSize => "samples in the pool after the last time step".to_string(),

@@ -79,9 +79,9 @@ mod tests {
 
         Mean ± standard deviation over 2 seeds (0, 1).
 
-        - **relative gain (%)**: result after the last time step in percent of the best result that Sequential reached over time, mean over skills of the mean over a skill's benchmarks.
-        - **forgetting rate (%)**: what the last time step lost of the best earlier result, in percent of it; an improvement counts as 0; mean over skills of the mean over a skill's benchmarks.
-        - **forgetting signed (%)**: the forgetting rate with an improvement counted as negative; mean over skills of the mean over a skill's benchmarks.
+        - **relative gain (%)**: result after the last time step in percent of the best result that Sequential reached over time, mean over skills of the mean over those of a skill's benchmarks on which that best is above chance.
+        - **forgetting rate (%)**: what the last time step lost of the best earlier result, in percent of it; an improvement counts as 0; mean over skills of the mean over those of a skill's benchmarks on which that best is above chance.
+        - **forgetting signed (%)**: the forgetting rate with an improvement counted as negative; mean over skills of the mean over those of a skill's benchmarks on which that best is above chance.
         - **average accuracy (%)**: result after the last time step, mean over skills of the mean over a skill's benchmarks.
         - **pool size**: samples in the pool after the last time step.
         - **train.curve.loss**: `train.curve.loss` at the last time step.

@@ -120,9 +120,10 @@ impl RunResults<'_> {
 
     fn by_benchmark(&self, column: &Column) -> Vec<Option<f64>> {
         let last = &self.steps[self.steps.len() - 1];
-        let forgetting = || metrics::forgetting(&self.steps);
+        let chance: Vec<f64> = self.benchmarks.iter().map(|benchmark| benchmark.chance).collect();
+        let forgetting = || metrics::forgetting(&self.steps, &chance);
         match column {
-            Column::RelativeGain => metrics::relative_gain(last, &self.upper),
+            Column::RelativeGain => metrics::relative_gain(last, &self.upper, &chance),
             Column::ForgettingSigned => forgetting(),
             Column::ForgettingRate => forgetting().into_iter().map(|lost| lost.map(|lost| lost.max(0.0))).collect(),
             Column::AverageAccuracy | Column::Accuracy => last.iter().copied().map(Some).collect(),

@@ -4,7 +4,8 @@
 //!
 //! The metrics are those of InsCL (Wang et al. 2024) and Scialom et al. 2022. Averages are taken
 //! within each skill first and then over skills, so that a skill with many benchmarks does not
-//! count for more. A ratio over a best result of zero says nothing and is left out of averages.
+//! count for more. A ratio over a best result that is no better than chance would measure noise: such a
+//! benchmark was never learnt, and is left out of averages.
 
 use indexmap::IndexMap;
 
@@ -16,22 +17,24 @@ pub fn best(steps: &[Vec<f64>]) -> Vec<f64> {
 }
 
 /// `100 · P[t][b] / U[b]` for every benchmark: results in percent of an upper bound, which is the
-/// best result over time of sequential training. More than 100 is possible.
-pub fn relative_gain(results: &[f64], upper: &[f64]) -> Vec<Option<f64>> {
-    results.iter().zip(upper).map(|(result, upper)| (*upper > 0.0).then(|| 100.0 * result / upper)).collect()
+/// best result over time of sequential training. More than 100 is possible. `chance` is what
+/// guessing gets.
+pub fn relative_gain(results: &[f64], upper: &[f64], chance: &[f64]) -> Vec<Option<f64>> {
+    let benchmarks = results.iter().zip(upper).zip(chance);
+    benchmarks.map(|((result, upper), chance)| (upper > chance).then(|| 100.0 * result / upper)).collect()
 }
 
 /// `100 · (M[b] − P[T][b]) / M[b]` for every benchmark, where `T` is the last time step and `M` the
 /// best result before it: what is lost of the best that the run could do. Negative where the last
 /// step is the best; the forgetting rate counts that as zero. With one time step, nothing is
-/// known.
-pub fn forgetting(steps: &[Vec<f64>]) -> Vec<Option<f64>> {
+/// known. `chance` is what guessing gets.
+pub fn forgetting(steps: &[Vec<f64>], chance: &[f64]) -> Vec<Option<f64>> {
     let Some((last, earlier)) = steps.split_last() else { return Vec::new() };
     if earlier.is_empty() {
         return vec![None; last.len()];
     }
-    let lost = |(best, last): (f64, &f64)| (best > 0.0).then(|| 100.0 * (best - last) / best);
-    best(earlier).into_iter().zip(last).map(lost).collect()
+    let benchmarks = best(earlier).into_iter().zip(last).zip(chance);
+    benchmarks.map(|((best, last), chance)| (best > *chance).then(|| 100.0 * (best - last) / best)).collect()
 }
 
 /// The mean of each skill's benchmarks, in the order in which `skills`, one per benchmark, first
@@ -73,17 +76,24 @@ mod tests {
         let skills = ["count", "count", "text"];
         let steps = [vec![40.0, 80.0, 0.0], vec![60.0, 40.0, 10.0], vec![30.0, 60.0, 20.0]];
         assert_eq!(best(&steps), [60.0, 80.0, 20.0]);
-        let lost = forgetting(&steps);
+        let chance = [5.0, 10.0, 0.0];
+        let lost = forgetting(&steps, &chance);
         assert_eq!(lost, [Some(50.0), Some(25.0), Some(-100.0)]);
         assert_eq!(over_skills(&skills, &lost), Some((37.5 - 100.0) / 2.0));
-        let gain = relative_gain(&steps[2], &[60.0, 80.0, 0.0]);
+        let gain = relative_gain(&steps[2], &[60.0, 80.0, 0.0], &chance);
         assert_eq!(gain, [Some(50.0), Some(75.0), None]);
         assert_eq!(by_skill(&skills, &gain), IndexMap::from([("count", 62.5)]));
     }
 
     #[test]
+    fn what_was_never_learnt_is_neither_gained_nor_forgotten() {
+        assert_eq!(relative_gain(&[12.0, 30.0], &[10.0, 60.0], &[10.0, 10.0]), [None, Some(50.0)]);
+        assert_eq!(forgetting(&[vec![9.0, 60.0], vec![0.0, 30.0]], &[10.0, 10.0]), [None, Some(50.0)]);
+    }
+
+    #[test]
     fn one_step_forgets_nothing_that_could_be_known() {
-        assert_eq!(forgetting(&[vec![1.0, 2.0]]), [None, None]);
+        assert_eq!(forgetting(&[vec![1.0, 2.0]], &[0.0, 0.0]), [None, None]);
         assert_eq!(over_skills(&["a", "b"], &[None, None]), None);
     }
 
@@ -99,7 +109,7 @@ mod tests {
             results in prop::collection::vec(0.01..100.0f64, 1..12),
         ) {
             let skills: Vec<&str> = (0..results.len()).map(|index| ["a", "b", "c"][index % 3]).collect();
-            let gain = over_skills(&skills, &relative_gain(&results, &results)).unwrap();
+            let gain = over_skills(&skills, &relative_gain(&results, &results, &vec![0.0; results.len()])).unwrap();
             prop_assert!((gain - 100.0).abs() < 1e-9);
         }
 
@@ -112,7 +122,7 @@ mod tests {
                 let last = &steps[steps.len() - 1];
                 steps.push(last.iter().zip(rise).map(|(last, rise)| last + rise).collect());
             }
-            prop_assert!(forgetting(&steps).iter().all(|lost| lost.unwrap() <= 0.0));
+            prop_assert!(forgetting(&steps, &[0.0; 4]).iter().all(|lost| lost.unwrap() <= 0.0));
         }
 
         #[test]
@@ -120,7 +130,7 @@ mod tests {
             steps in prop::collection::vec(prop::collection::vec(1.0..100.0f64, 3), 2..5),
         ) {
             let scaled: Vec<Vec<f64>> = steps.iter().map(|step| step.iter().map(|value| value / 100.0).collect()).collect();
-            for (plain, scaled) in forgetting(&steps).iter().zip(forgetting(&scaled)) {
+            for (plain, scaled) in forgetting(&steps, &[0.0; 4]).iter().zip(forgetting(&scaled, &[0.0; 4])) {
                 prop_assert!((plain.unwrap() - scaled.unwrap()).abs() < 1e-9);
             }
         }
