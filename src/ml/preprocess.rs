@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail, ensure};
 use image::{ImageReader, Limits, RgbImage};
-use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -79,11 +78,6 @@ impl Preprocessor {
             std::array::from_fn(|byte| ((byte as f64 * file.rescale_factor) as f32 - mean as f32) / deviation as f32)
         });
         Ok(Preprocessor { size, border: file.do_pad.then_some(border), values: values.collect() })
-    }
-
-    /// How many numbers an image becomes.
-    fn values_per_image(&self) -> usize {
-        3 * self.size * self.size
     }
 
     /// Decodes and prepares an image file.
@@ -197,23 +191,6 @@ impl Images {
         }
         Ok(image)
     }
-
-    /// The images in several files, one after the other: `[files, 3, size, size]`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Preprocessor::load`].
-    pub fn load_all(&self, paths: &[PathBuf]) -> anyhow::Result<Vec<f32>> {
-        let images: Vec<Arc<Vec<f32>>> = paths.par_iter().map(|path| self.load(path)).collect::<anyhow::Result<_>>()?;
-        let mut values = Vec::with_capacity(images.len() * self.preprocessor.values_per_image());
-        images.iter().for_each(|image| values.extend_from_slice(image));
-        Ok(values)
-    }
-
-    /// As many images of zeros: what stands for an image that the model may not see.
-    pub fn blind(&self, count: usize) -> Vec<f32> {
-        vec![0.0; count * self.preprocessor.values_per_image()]
-    }
 }
 
 #[cfg(test)]
@@ -242,9 +219,9 @@ mod tests {
         let path = directory.path().join("picture.jpg");
         RgbImage::from_pixel(5, 3, Rgb([1, 2, 3])).save_with_format(&path, image::ImageFormat::Png).unwrap();
         let images = Images::new(preprocessor(3, true));
-        let twice = images.load_all(&[path.clone(), path.clone()]).unwrap();
-        assert_eq!(twice[..27], twice[27..]);
-        assert_eq!(images.blind(2), vec![0.0; 54]);
+        let once = images.load(&path).unwrap();
+        assert_eq!(once.len(), 27);
+        assert_eq!(images.load(&path).unwrap(), once);
         fs::write(&path, "no image").unwrap();
         assert!(images.load(&path).is_ok(), "it is remembered");
         let other = directory.path().join("other.png");
