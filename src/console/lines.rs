@@ -156,7 +156,7 @@ mod tests {
         let failure = StageFailure {
             stage: STAGE.into(),
             message: "its process exited with status 1".into(),
-            log: "/work/logs/ab.log".into(),
+            log: "/store/logs/ab.log".into(),
             tail: vec!["epoch 1".into(), "error: loss is NaN".into()],
         };
         assert_eq!(
@@ -164,7 +164,7 @@ mod tests {
             "error: stage `SemDeDup/s0/t3/train` failed: its process exited with status 1\n  \
              | epoch 1\n  \
              | error: loss is NaN\n  \
-             log: /work/logs/ab.log"
+             log: /store/logs/ab.log"
         );
     }
 
