@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail, ensure};
-use image::{ImageReader, Limits, RgbImage};
+use image::{ColorType, ImageReader, Limits, RgbImage};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -144,7 +144,16 @@ fn decode(path: &Path) -> anyhow::Result<RgbImage> {
     // By content: published datasets have many files with another format's ending.
     let mut reader = ImageReader::open(path)?.with_guessed_format()?;
     reader.limits(limits);
-    let image = reader.decode()?.into_rgb8();
+    let image = reader.decode()?;
+    let image = match image.color() {
+        // Pillow keeps the upper byte of deep colours, and rounds nothing.
+        ColorType::Rgb16 | ColorType::Rgba16 => {
+            let deep = image.into_rgb16();
+            let upper = deep.iter().map(|value| (value >> 8) as u8).collect();
+            RgbImage::from_raw(deep.width(), deep.height(), upper).context("BUG: each value became a byte")?
+        }
+        _ => image.into_rgb8(),
+    };
     ensure!(image.width() > 0 && image.height() > 0, "it has no pixels");
     Ok(image)
 }

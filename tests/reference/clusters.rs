@@ -15,7 +15,8 @@ struct Known {
 #[derive(Deserialize)]
 struct Set {
     clusters: usize,
-    inertia: f64,
+    /// The best of ten starts, for several seeds.
+    inertia: Vec<f64>,
 }
 
 /// The sum of squared distances to the means of the clusters, in f64.
@@ -36,20 +37,29 @@ fn inertia(values: &[f32], dimensions: usize, labels: &[usize]) -> f64 {
     values.chunks_exact(dimensions).zip(labels).map(distance).sum()
 }
 
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 #[test]
 fn ten_starts_are_as_good_as_ten_of_scikit_learn() {
     let known: Known = json("clusters/inertia.json");
     let vectors = arrays("clusters/vectors.safetensors");
     for (name, set) in &known.sets {
         let dimensions = vectors[name].shape[1];
-        for seed in 0..3 {
+        let best = |seed: u64| {
             let kmeans = KMeans { clusters: set.clusters, spherical: false, restarts: 10, iterations: 300, seed };
             let found = kmeans.fit(&vectors[name].values, dimensions).unwrap();
-            let ours = inertia(&vectors[name].values, dimensions, &found.labels);
-            assert!(ours <= 1.01 * set.inertia, "`{name}` with seed {seed}: {ours} instead of {}", set.inertia);
+            let best = inertia(&vectors[name].values, dimensions, &found.labels);
             let reported = found.within_sum_of_squares;
-            assert!((reported - ours).abs() < 1e-3 * ours, "`{name}` reports {reported} and has {ours}");
-        }
+            assert!((reported - best).abs() < 1e-3 * best, "`{name}` reports {reported} and has {best}");
+            best
+        };
+        // Which optimum ten starts find is a matter of luck, theirs and ours: medians over seeds are compared.
+        let ours = median((0..set.inertia.len() as u64).map(best).collect());
+        let theirs = median(set.inertia.clone());
+        assert!(ours <= 1.01 * theirs, "`{name}`: {ours} instead of {theirs}");
     }
     assert!(known.sets.len() > 5);
 }

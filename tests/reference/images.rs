@@ -35,7 +35,7 @@ const MEAN: [f32; 3] = [0.48145466, 0.4578275, 0.40821073];
 const DEVIATION: [f32; 3] = [0.26862954, 0.26130258, 0.27577711];
 
 fn preprocessor(size: usize, pad: bool) -> Preprocessor {
-    let config = json!({"model_type": "llava", "vision_config": {"image_size": size, "patch_size": size}});
+    let config = json!({"model_type": "llava", "image_token_index": 0, "vision_config": {"image_size": size, "patch_size": size}});
     let config = LlavaConfig::parse(&config.to_string()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let text = fs::read_to_string(fixture("images/preprocessor_config.json")).unwrap();
@@ -85,8 +85,9 @@ fn images_of_any_size_and_kind_are_prepared_as_in_python() {
     assert!(beyond(&differences, 1.0).is_empty(), "{:?}", beyond(&differences, 1.0));
 }
 
+/// A decoder that brings halved colours to full size otherwise is a level or two off.
 #[test]
 fn images_of_lossy_formats_are_prepared_as_in_python_but_for_their_decoders() {
     let differences = differences(Decoding::Lossy);
-    assert!(beyond(&differences, 1.0).is_empty(), "{:?}", beyond(&differences, 1.0));
+    assert!(beyond(&differences, 2.0).is_empty(), "{:?}", beyond(&differences, 2.0));
 }

@@ -143,6 +143,11 @@ fn warming_up_and_summing_gradients_over_parts_of_a_batch_change_nothing() {
     check_lora("lora_warmup", 3);
 }
 
+/// The Trainer also decays the class embedding, whose name is neither that of a bias nor of a norm; here vectors are
+/// never decayed. A bias of keys moves all scores of a query alike, so its gradient is zero but for rounding, of
+/// which Adam makes steps of full size.
+const EXCEPTIONS: [&str; 2] = ["class_embedding", "k_proj.bias"];
+
 #[test]
 fn training_everything_with_weight_decay_is_that_of_pytorch() {
     let known: Known = json("training/training.json");
@@ -163,12 +168,10 @@ fn training_everything_with_weight_decay_is_that_of_pytorch() {
         let ours = &ours.expect(name, &theirs.shape).unwrap().values;
         if *before == theirs.values {
             assert_eq!(ours, before, "`{name}` takes no part");
-        } else if !name.ends_with("class_embedding") {
+        } else if !EXCEPTIONS.iter().any(|end| name.ends_with(end)) {
             check_change(name, before, ours, &theirs.values);
             changed += 1;
         }
-        // The Trainer would decay the class embedding too, whose name is neither that of a bias nor of a norm;
-        // here vectors are never decayed.
     }
-    assert_eq!(changed, 44);
+    assert_eq!(changed, 43);
 }

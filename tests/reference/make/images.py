@@ -2,6 +2,10 @@
 
 Each image is prepared twice: padded to a square with LLaVA's mean colour first, and not padded (the longer edge is
 cropped). What is stored are the bytes after resizing and cropping, recovered from the normalised pixel values.
+
+To be run with Pillow before 13, with which the published models were trained: since 13 it resizes columns first where
+that is cheaper, and differs by some levels where it overshoots. As LLaVA does, and transformers no longer, transparency
+is dropped and not put on white.
 """
 
 import shutil
@@ -9,6 +13,7 @@ import struct
 import zlib
 
 import numpy as np
+import PIL
 import torch
 from PIL import Image
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
@@ -117,12 +122,14 @@ def prepared(processor, image):
 
 
 def main():
+    assert int(PIL.__version__.split(".")[0]) < 13, "Pillow before 13 is needed"
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     tensors, facts = {}, {}
     for name, size, decoding in files():
         processor = CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
         image = Image.open(FOLDER / name).convert("RGB")
+        image.info.clear()
         tensors[f"{name}.padded"] = prepared(processor, square(image))
         tensors[f"{name}.cropped"] = prepared(processor, image)
         facts[name] = {"size": size, "decoding": decoding}
