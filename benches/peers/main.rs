@@ -14,6 +14,7 @@ use runner::ml::gradient::{Extraction, Projector};
 use runner::ml::llava::{Llava, host};
 use runner::ml::lora;
 use runner::ml::optimizer::Trained;
+use runner::ml::precision::Precision;
 use runner::ml::projection::Projection;
 use runner::ml::samples::{Encoding, Item, Samples};
 use runner::ml::train::Training;
@@ -194,11 +195,9 @@ fn gradients(
     rounds: usize,
 ) -> anyhow::Result<Value> {
     let device = Default::default();
-    let model = Llava::<Autodiff<Flex>>::load(&ground.checkpoint, &device);
-    let mut adapted = Llava::<Flex>::load(&ground.checkpoint, &device);
-    lora::attach(&mut adapted, rank, 2.0 * rank as f64, 0.0, 0);
-    let adapters = lora::attached(&mut adapted);
-    let extraction = Extraction { layers, scale: 2.0 };
+    let model = Llava::<Autodiff<Flex>>::load(&ground.checkpoint, Precision::F32, &device)?;
+    let adapters = lora::fresh(&ground.checkpoint.config.text, rank, 0, &device);
+    let extraction = Extraction { layers, scale: 2.0, checkpointing: false };
     let mut projector = Projector::<Flex>::new(Projection { seed: 0, dimensions }, &device);
     let mut seconds = Vec::new();
     let mut parameters = 0;
@@ -216,7 +215,7 @@ fn gradients(
 }
 
 fn train(ground: &Ground, batch: usize, rounds: usize, rank: usize) -> anyhow::Result<Value> {
-    let mut model = Llava::<Autodiff<Flex>>::load(&ground.checkpoint, &Default::default());
+    let mut model = Llava::<Autodiff<Flex>>::load(&ground.checkpoint, Precision::F32, &Default::default())?;
     let trained = if rank > 0 { Trained::Adapters } else { Trained::Everything };
     if rank > 0 {
         lora::attach(&mut model, rank, 2.0 * rank as f64, 0.0, 0);
@@ -234,6 +233,7 @@ fn train(ground: &Ground, batch: usize, rounds: usize, rank: usize) -> anyhow::R
         clip: 1.0,
         grouped: false,
         seed: 0,
+        checkpointing: false,
     };
     let (mut ends, mut losses) = (Vec::new(), Vec::new());
     training.run(&mut model, &ground.samples, |progress| {

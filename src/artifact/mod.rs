@@ -19,8 +19,10 @@ mod columns;
 mod files;
 mod metrics;
 mod pool;
+mod rows;
 
 pub use columns::{Clusters, Scores, Vectors, align};
 pub use files::{read_json, read_json_lines, write_json, write_json_lines, write_summary};
 pub use metrics::{Answer, Benchmark, CurvePoint, Metrics};
 pub use pool::{Choice, Drop, ImageReference, Pool, Sample, Share, Turn};
+pub use rows::{ScoresWriter, VectorsWriter};

@@ -13,7 +13,7 @@ use image::{ColorType, ImageReader, Limits, RgbImage};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::config::LlavaConfig;
+use super::config::VisionConfig;
 use super::resize::resize;
 
 /// Images with a longer side are refused: nothing of use is that large, and decoding is bounded.
@@ -41,7 +41,7 @@ impl Preprocessor {
     ///
     /// If the file cannot be read, asks for something else than what this module does, or makes
     /// images of another size than the model takes.
-    pub fn read(directory: &Path, config: &LlavaConfig) -> anyhow::Result<Preprocessor> {
+    pub fn read(directory: &Path, vision: &VisionConfig) -> anyhow::Result<Preprocessor> {
         let path = directory.join("preprocessor_config.json");
         let file = if path.is_file() {
             let text = fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
@@ -49,7 +49,7 @@ impl Preprocessor {
         } else {
             PreprocessorFile::default()
         };
-        Preprocessor::new(&file, config.vision.image_size).with_context(|| format!("cannot use `{}`", path.display()))
+        Preprocessor::new(&file, vision.image_size).with_context(|| format!("cannot use `{}`", path.display()))
     }
 
     fn new(file: &PreprocessorFile, size: usize) -> anyhow::Result<Preprocessor> {

@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use rayon::prelude::*;
 
 use super::batch::{Batch, Padding};
-use super::config::LlavaConfig;
+use super::config::{LlavaConfig, VisionConfig};
 use super::conversation::{Encoded, IMAGE_MARK, Labelled, Tokenizer, Turn};
 use super::preprocess::{Images, Preprocessor};
 use crate::text::ticked_list;
@@ -36,9 +37,9 @@ pub struct Samples {
     names: Vec<String>,
     encoded: Vec<Encoded>,
     files: Vec<Vec<PathBuf>>,
-    images: Images,
+    /// What images are read with, and the token that stands for them; none where the model reads text only.
+    images: Option<(Images, u32)>,
     pad: u32,
-    image: u32,
 }
 
 /// What a model is given in one forward pass.
@@ -104,13 +105,15 @@ impl Samples {
     }
 
     fn new(directory: &Path, config: &LlavaConfig, items: &[Item], encoded: Vec<Encoded>) -> anyhow::Result<Samples> {
+        let images = |vision: &VisionConfig| {
+            anyhow::Ok((Images::new(Preprocessor::read(directory, vision)?), vision.image_token))
+        };
         Ok(Samples {
             names: items.iter().map(|item| item.name.clone()).collect(),
             files: items.iter().map(|item| item.images.clone()).collect(),
             encoded,
-            images: Images::new(Preprocessor::read(directory, config)?),
+            images: config.vision.as_ref().map(images).transpose()?,
             pad: config.pad_token,
-            image: config.image_token,
         })
     }
 
@@ -151,14 +154,17 @@ impl Samples {
     /// If an image cannot be read.
     pub fn batch(&self, indices: &[usize]) -> anyhow::Result<Inputs> {
         let encoded: Vec<&Encoded> = indices.iter().map(|index| &self.encoded[*index]).collect();
-        let text = Batch::new(&encoded, Padding::Right, self.pad, self.image);
-        let mut pixels = Vec::new();
-        for index in indices {
-            for file in &self.files[*index][..self.encoded[*index].images] {
-                let image = self.images.load(file).with_context(|| format!("sample `{}`", self.names[*index]))?;
-                pixels.extend_from_slice(&image);
-            }
-        }
+        let image = self.images.as_ref().map(|(_, token)| *token);
+        let text = Batch::new(&encoded, Padding::Right, self.pad, image);
+        let Some((images, _)) = &self.images else { return Ok(Inputs { text, pixels: vec![] }) };
+        let files = indices.iter().flat_map(|index| {
+            self.files[*index][..self.encoded[*index].images].iter().map(|file| (&self.names[*index], file))
+        });
+        let files: Vec<(&String, &PathBuf)> = files.collect();
+        let load = |(name, file): (&String, &PathBuf)| images.load(file).with_context(|| format!("sample `{name}`"));
+        let loaded = files.into_par_iter().map(load).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut pixels = Vec::with_capacity(loaded.iter().map(|image| image.len()).sum());
+        loaded.iter().for_each(|image| pixels.extend_from_slice(image));
         Ok(Inputs { text, pixels })
     }
 }

@@ -3,16 +3,15 @@
 
 use burn::tensor::Tensor;
 use runner::ml::adapter::StoredAdapter;
-use runner::ml::device::{self, Compute, Differentiable};
 use runner::ml::gradient::Extraction;
-use runner::ml::kernels::Kernels;
-use runner::ml::linear::Adapter;
 use runner::ml::llava::{Llava, host};
 use runner::ml::lora;
 use runner::ml::samples::Inputs;
 use serde::Deserialize;
 
-use super::support::{Row, arrays, assert_close, checkpoint, inputs, json, model, without_padding};
+use super::support::{
+    Differentiable, Plain, Row, arrays, assert_close, checkpoint, inputs, json, model, without_padding,
+};
 
 #[derive(Deserialize)]
 struct Cases {
@@ -40,16 +39,6 @@ const MODULES: [&str; 7] = [
     "mlp.down_proj",
 ];
 
-/// Gives the decoder the adapters that were stored.
-pub fn attach<B: Kernels>(model: &mut Llava<B>, stored: &StoredAdapter) {
-    let mut adapters = lora::loaded::<B>(stored, model.device()).unwrap();
-    for linear in model.language.adapted_mut() {
-        let (a, b) = adapters.remove(&linear.name).unwrap_or_else(|| panic!("no adapter for `{}`", linear.name));
-        linear.adapter = Some(Adapter { a, b, scale: stored.scale(), dropout: 0.0 });
-    }
-    assert!(adapters.is_empty(), "the adapter has layers that the model has not");
-}
-
 fn logits(model: &Llava<Differentiable>, inputs: &Inputs) -> Vec<f32> {
     let logits = host(model.language.logits(model.forward(inputs, None, None)));
     without_padding(&logits, &inputs.text)
@@ -65,16 +54,17 @@ fn check(name: &str) {
     let inputs = inputs(&cases.cases.batch.rows, pixels, &checkpoint.config);
 
     let mut model = model::<Differentiable>(&checkpoint);
-    attach(&mut model, &stored);
+    lora::restore(&mut model, &stored).unwrap();
     assert_close("logits with the adapter", &logits(&model, &inputs), &expected["unmerged.logits"].values, 1e-4);
     let merged = lora::merge(&mut model, stored.rank, stored.alpha, stored.dropout);
     assert_eq!(merged, stored, "merging gives back what was read");
     assert_close("logits of merged weights", &logits(&model, &inputs), &expected["merged.logits"].values, 1e-4);
 
-    let adapters = lora::loaded::<Compute>(&stored, &device::default()).unwrap();
+    let adapters = lora::loaded::<Plain>(&stored, &Default::default()).unwrap();
     let layers = checkpoint.config.text.layers;
-    for chosen in [(0..layers).collect::<Vec<_>>(), vec![layers - 2]] {
-        let extraction = Extraction { layers: chosen.clone(), scale: stored.scale() };
+    let chosen = [(0..layers).collect::<Vec<_>>(), vec![layers - 2]];
+    for (chosen, checkpointing) in chosen.into_iter().flat_map(|chosen| [(chosen.clone(), false), (chosen, true)]) {
+        let extraction = Extraction { layers: chosen.clone(), scale: stored.scale(), checkpointing };
         let gradients = extraction.run(&model, &adapters, &inputs).unwrap().gradients;
         let mut read = Columns { gradients, at: 0 };
         for layer in chosen {
@@ -97,7 +87,7 @@ fn check(name: &str) {
 
 /// Gradients `[samples, parameters]`, read some columns at a time.
 struct Columns {
-    gradients: Tensor<Compute, 2>,
+    gradients: Tensor<Plain, 2>,
     at: usize,
 }
 

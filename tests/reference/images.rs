@@ -44,7 +44,7 @@ fn preprocessor(size: usize, pad: bool) -> Preprocessor {
     file["crop_size"] = json!({"height": size, "width": size});
     file["do_pad"] = json!(pad);
     fs::write(directory.path().join("preprocessor_config.json"), file.to_string()).unwrap();
-    Preprocessor::read(directory.path(), &config).unwrap()
+    Preprocessor::read(directory.path(), &config.vision.unwrap()).unwrap()
 }
 
 /// The greatest difference in levels of 0 to 255.

@@ -12,3 +12,4 @@ mod models;
 mod projection;
 mod support;
 mod training;
+mod written;

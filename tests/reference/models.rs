@@ -5,17 +5,18 @@ use std::collections::BTreeMap;
 
 use runner::ml::answer::{decode, would_answer_right};
 use runner::ml::config::LlavaConfig;
-use runner::ml::device::Compute;
 use runner::ml::language::Watch;
 use runner::ml::linear::Taps;
 use runner::ml::llava::{Llava, host};
 use runner::ml::loss::{Targets, sum_of_sample_losses};
 use runner::ml::samples::Inputs;
 use runner::ml::score::{Perplexity, entropy_of_all_positions, likelihood};
+use runner::ml::tensors::Tensor;
 use serde::Deserialize;
 
 use super::support::{
-    Arrays, Row, arrays, assert_close, checkpoint, inputs, json, model, pixels_of, relative_error, without_padding,
+    Arrays, Plain, Row, arrays, assert_close, checkpoint, inputs, json, model, pixels_of, relative_error,
+    without_padding,
 };
 
 #[derive(Deserialize)]
@@ -44,7 +45,7 @@ const TOLERANCE: f64 = 1e-4;
 /// Checks everything that is known of a checkpoint.
 fn check(name: &str) {
     let checkpoint = checkpoint(name);
-    let (model, config) = (model::<Compute>(&checkpoint), &checkpoint.config);
+    let (model, config) = (model::<Plain>(&checkpoint), &checkpoint.config);
     let expected = arrays(&format!("models/{name}/cases.safetensors"));
     let cases: Cases = json(&format!("models/{name}/cases.json"));
     for (case, Case { rows, generation }) in &cases.cases {
@@ -59,6 +60,13 @@ fn check(name: &str) {
         }
         check_answers(&known.name, &model, config, generation, pixels);
     }
+}
+
+/// The cases of one sample of a checkpoint.
+pub fn single(name: &str) -> Vec<(String, Vec<Row>)> {
+    let cases: Cases = json(&format!("models/{name}/cases.json"));
+    let cases = cases.cases.into_iter().map(|(case, known)| (case, known.rows));
+    cases.filter(|(_, rows)| rows.len() == 1).collect()
 }
 
 /// What transformers says of one case.
@@ -79,7 +87,7 @@ impl Known<'_> {
     }
 
     /// The embedded tokens, the output of every layer but the last, and the last one's after the norm.
-    fn check_hidden_states(&self, model: &Llava<Compute>, config: &LlavaConfig, inputs: &Inputs) {
+    fn check_hidden_states(&self, model: &Llava<Plain>, config: &LlavaConfig, inputs: &Inputs) {
         let mut states = without_padding(&host(model.embed(inputs)), &inputs.text);
         for layer in 0..config.text.layers - 1 {
             let mut watch = Watch { taps: Taps { layers: vec![], taps: vec![] }, layer, hidden: None };
@@ -96,7 +104,7 @@ impl Known<'_> {
         assert_eq!(states.len(), theirs.len());
     }
 
-    fn check_logits_and_losses(&self, model: &Llava<Compute>, inputs: &Inputs) {
+    fn check_logits_and_losses(&self, model: &Llava<Plain>, inputs: &Inputs) {
         let hidden = model.forward(inputs, None, None);
         let logits = host(model.language.logits(hidden.clone()));
         self.close("logits", &without_padding(&logits, &inputs.text), TOLERANCE);
@@ -106,7 +114,7 @@ impl Known<'_> {
         assert_close(&format!("{}: sum of losses", self.name), &sum, &theirs, TOLERANCE);
     }
 
-    fn check_scores(&self, model: &Llava<Compute>, inputs: &Inputs) {
+    fn check_scores(&self, model: &Llava<Plain>, inputs: &Inputs) {
         let hidden = model.forward(inputs, None, None);
         let ours = likelihood(model, hidden.clone(), &inputs.text, Perplexity::Paper);
         let logs: Vec<f32> = ours.perplexity.iter().map(|value| value.ln()).collect();
@@ -124,7 +132,7 @@ impl Known<'_> {
     }
 
     /// A sample gives alone what it gives in a batch, whichever side of it is filled up there.
-    fn check_samples_alone(&self, model: &Llava<Compute>, config: &LlavaConfig, rows: &[Row], pixels: &[f32]) {
+    fn check_samples_alone(&self, model: &Llava<Plain>, config: &LlavaConfig, rows: &[Row], pixels: &[f32]) {
         let mut logits = Vec::new();
         for (row, pixels) in rows.iter().zip(pixels_of(rows, pixels, config)) {
             let hidden = model.forward(&inputs(std::slice::from_ref(row), pixels, config), None, None);
@@ -136,7 +144,7 @@ impl Known<'_> {
 }
 
 /// Greedy decoding, token for token; and the same answers as the teacher-forced pass judges them.
-fn check_answers(name: &str, model: &Llava<Compute>, config: &LlavaConfig, known: &Generation, pixels: &[f32]) {
+fn check_answers(name: &str, model: &Llava<Plain>, config: &LlavaConfig, known: &Generation, pixels: &[f32]) {
     let row =
         |(ids, images): (&Vec<u32>, &usize)| Row { ids: ids.clone(), labels: vec![-100; ids.len()], images: *images };
     let prompts: Vec<Row> = known.prompts.iter().zip(&known.images).map(row).collect();
@@ -185,17 +193,27 @@ fn a_vocabulary_that_was_resized() {
     check("resized");
 }
 
+#[test]
+fn a_model_that_reads_text_only() {
+    check("text");
+}
+
+#[test]
+fn a_model_that_reads_text_only_and_has_a_tied_head() {
+    check("text_tied");
+}
+
 /// The checks can fail: another weight is another model.
 #[test]
 fn a_changed_weight_is_seen() {
     let mut changed = checkpoint("untied");
     let name = "vision_tower.vision_model.encoder.layers.1.mlp.fc2.bias";
-    let bias = changed.weights.expect(name, &[32]).unwrap().values.clone();
-    changed.weights.replace(name, bias.iter().map(|value| value * 1.01).collect());
+    let bias = changed.weights.fetch(name, &[32]).unwrap();
+    changed.weights.insert(name, Tensor::new([32], bias.iter().map(|value| value * 1.01).collect()));
     let cases: Cases = json("models/untied/cases.json");
     let expected = arrays("models/untied/cases.safetensors");
     let inputs = inputs(&cases.cases["one_image"].rows, &expected["one_image.pixels"].values, &changed.config);
-    let model = model::<Compute>(&changed);
+    let model = model::<Plain>(&changed);
     let logits = host(model.language.logits(model.forward(&inputs, None, None)));
     assert!(relative_error(&logits, &expected["one_image.logits"].values) > 1e-4);
 }

@@ -4,17 +4,16 @@
 //! (‖x‖²‖y‖² + ⟨x,y⟩² − 2·Σxᵢ²yᵢ²)/k (as TRAK's projector, Park et al. 2023, whose elements are not scaled).
 
 use burn::tensor::{Tensor, TensorData};
-use runner::ml::device::{self, Compute};
 use runner::ml::gradient::Projector;
 use runner::ml::llava::host;
 use runner::ml::projection::Projection;
 
-use super::support::arrays;
+use super::support::{Plain, arrays};
 
 fn project(rows: &[Vec<f32>], projection: Projection) -> Vec<Vec<f32>> {
-    let device = device::default();
+    let device = Default::default();
     let data = TensorData::new(rows.concat(), [rows.len(), rows[0].len()]);
-    let projected = Projector::<Compute>::new(projection, &device).project(Tensor::from_data(data, &device));
+    let projected = Projector::<Plain>::new(projection, &device).project(Tensor::from_data(data, &device));
     host(projected).chunks_exact(projection.dimensions).map(<[f32]>::to_vec).collect()
 }
 

@@ -4,17 +4,23 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use burn::backend::{Autodiff, Flex};
 use runner::ml::batch::{Batch, Padding};
 use runner::ml::config::LlavaConfig;
 use runner::ml::conversation::Encoded;
-use runner::ml::device;
 use runner::ml::kernels::Kernels;
 use runner::ml::llava::Llava;
+use runner::ml::precision::Precision;
 use runner::ml::samples::Inputs;
-use runner::ml::tensors::{self, Tensor};
+use runner::ml::tensors::{self, Tensor, Values};
 use runner::ml::weights::Checkpoint;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+
+/// What everything here is computed with.
+pub type Plain = Flex;
+/// The same with automatic differentiation.
+pub type Differentiable = Autodiff<Plain>;
 
 /// Tensors of a file by name.
 pub type Arrays = BTreeMap<String, Tensor>;
@@ -50,9 +56,9 @@ pub fn json<T: DeserializeOwned>(path: &str) -> T {
 
 /// A safetensors file of the fixtures.
 pub fn arrays(path: &str) -> Arrays {
-    let mut arrays = Arrays::new();
-    tensors::read(&fixture(path), |name| Some(name.to_string()), &mut arrays).unwrap();
-    arrays
+    let fetch =
+        |(name, stored): (String, tensors::Stored)| (name, Tensor::new(stored.shape(), stored.fetch().unwrap()));
+    tensors::open(&fixture(path), |_| true).unwrap().into_iter().map(fetch).collect()
 }
 
 /// A checkpoint of the fixtures.
@@ -60,25 +66,23 @@ pub fn checkpoint(name: &str) -> Checkpoint {
     Checkpoint::read(&fixture(&format!("models/{name}"))).unwrap_or_else(|error| panic!("`{name}`: {error:?}"))
 }
 
-/// The model of a checkpoint.
-pub fn model<B: Kernels>(checkpoint: &Checkpoint) -> Llava<B>
-where
-    B::Device: From<burn::tensor::Device<device::Compute>>,
-{
-    Llava::load(checkpoint, &device::default().into())
+/// The model of a checkpoint, in f32 on the processor.
+pub fn model<B: Kernels>(checkpoint: &Checkpoint) -> Llava<B> {
+    Llava::load(checkpoint, Precision::F32, &B::Device::default()).unwrap()
 }
 
 /// The inputs of rows with their images, short ones filled up at the end.
 pub fn inputs(rows: &[Row], pixels: &[f32], config: &LlavaConfig) -> Inputs {
     let encoded: Vec<Encoded> = rows.iter().map(Row::encoded).collect();
     let encoded: Vec<&Encoded> = encoded.iter().collect();
-    let text = Batch::new(&encoded, Padding::Right, config.pad_token, config.image_token);
+    let image = config.vision.as_ref().map(|vision| vision.image_token);
+    let text = Batch::new(&encoded, Padding::Right, config.pad_token, image);
     Inputs { text, pixels: pixels.to_vec() }
 }
 
 /// The pixels of each row's images, of those of all rows.
 pub fn pixels_of<'a>(rows: &[Row], pixels: &'a [f32], config: &LlavaConfig) -> Vec<&'a [f32]> {
-    let size = 3 * config.vision.image_size.pow(2);
+    let size = config.vision.as_ref().map_or(0, |vision| 3 * vision.image_size.pow(2));
     let mut rest = pixels;
     let mut take = |images: usize| {
         let (own, others) = rest.split_at(images * size);

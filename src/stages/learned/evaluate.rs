@@ -10,8 +10,9 @@ use crate::artifact::{Answer, Benchmark, Metrics, Pool, Sample, read_json, write
 use crate::ml::answer::{decode, would_answer_right};
 use crate::ml::batch::batches_by_length;
 use crate::ml::conversation::{Labelled, Tokenizer};
-use crate::ml::device::{self, Compute};
+use crate::ml::device::{self, Compute, Job};
 use crate::ml::llava::Llava;
+use crate::ml::precision::Precision;
 use crate::ml::samples::{Encoding, Item, Samples};
 use crate::ml::weights::Checkpoint;
 use crate::selection::answers::{overlap_of_boxes, rouge_l};
@@ -25,6 +26,7 @@ pub struct Evaluate;
 struct Params {
     max_new_tokens: usize,
     max_length: usize,
+    precision: Precision,
 }
 
 /// One entry of `benchmarks.json`.
@@ -51,9 +53,22 @@ impl Stage for Evaluate {
     }
 
     fn run(&self, context: &Context<'_>) -> anyhow::Result<()> {
-        let params: Params = context.params()?;
+        device::on(context.execution().device, Run { context, params: context.params()? })
+    }
+}
+
+struct Run<'a> {
+    context: &'a Context<'a>,
+    params: Params,
+}
+
+impl Job for Run<'_> {
+    type Output = ();
+
+    fn run<B: Compute>(self, device: &B::Device) -> anyhow::Result<()> {
+        let Run { context, params } = self;
         let checkpoint = Checkpoint::read(context.input("model")?)?;
-        let model = Llava::<Compute>::load(&checkpoint, &device::default());
+        let model = Llava::<B>::load(&checkpoint, params.precision, device)?;
         let suite = context.external("benchmarks").context("the param `benchmarks` names no folder")?;
         let entries: Vec<Entry> = read_json(&suite.path.join("benchmarks.json"))?;
         let mut metrics = Metrics::default();
@@ -109,18 +124,18 @@ fn item(suite: &Path, sample: &Sample) -> Item {
     }
 }
 
-struct Bench<'a> {
+struct Bench<'a, B: Compute> {
     context: &'a Context<'a>,
     params: &'a Params,
     checkpoint: &'a Checkpoint,
-    model: &'a Llava<Compute>,
+    model: &'a Llava<B>,
     items: &'a [Item],
 }
 
 /// A score from 0 to 1, and the answer where it was decoded.
 type Answered = (f64, Option<String>);
 
-impl Bench<'_> {
+impl<B: Compute> Bench<'_, B> {
     fn exact(&self) -> anyhow::Result<Vec<Answered>> {
         let how = Encoding { labelled: Labelled::Last, max_length: self.params.max_length };
         let samples = Samples::encode(&self.checkpoint.companions, &self.checkpoint.config, self.items, how)?;

@@ -2,26 +2,56 @@
 
 use std::path::Path;
 
-use crate::artifact::Pool;
+use crate::artifact::{Pool, Sample};
+use crate::digest::Digest;
 use crate::ml::adapter::StoredAdapter;
 use crate::ml::conversation::Labelled;
-use crate::ml::device::{self, Compute};
 use crate::ml::gradient::Adapters;
-use crate::ml::llava::Llava;
+use crate::ml::kernels::Kernels;
 use crate::ml::lora;
 use crate::ml::samples::{Encoding, Item, Samples};
 use crate::ml::weights::Checkpoint;
 use crate::stage::Context;
 
-/// The samples of a pool as items, with the images where they are on this machine.
-pub fn items(context: &Context<'_>, pool: &Pool) -> anyhow::Result<Vec<Item>> {
-    let roots = pool.roots.iter().map(|root| context.location(root)).collect::<anyhow::Result<Vec<&Path>>>()?;
-    let item = |sample: &crate::artifact::Sample| Item {
+/// Samples as items, with the images where they are on this machine.
+pub fn items(context: &Context<'_>, roots: &[Digest], samples: &[Sample]) -> anyhow::Result<Vec<Item>> {
+    let roots = roots.iter().map(|root| context.location(root)).collect::<anyhow::Result<Vec<&Path>>>()?;
+    let item = |sample: &Sample| Item {
         name: sample.id.clone(),
         turns: sample.turns.iter().map(|turn| (turn.question.clone(), turn.answer.clone())).collect(),
         images: sample.images.iter().map(|image| roots[image.root].join(&image.path)).collect(),
     };
-    Ok(pool.samples.iter().map(item).collect())
+    Ok(samples.iter().map(item).collect())
+}
+
+/// Samples that are encoded together. What a stage holds at a time does not depend on how many windows
+/// there are.
+const WINDOW: usize = 8192;
+
+/// The samples of an input, window by window.
+pub struct Windows<'a> {
+    context: &'a Context<'a>,
+    pool: Pool,
+}
+
+impl<'a> Windows<'a> {
+    /// The samples of the pool in an input slot.
+    pub fn open(context: &'a Context<'a>, slot: &str) -> anyhow::Result<Windows<'a>> {
+        Ok(Windows { context, pool: Pool::read(context.input(slot)?)? })
+    }
+
+    /// How many samples there are.
+    pub fn len(&self) -> usize {
+        self.pool.samples.len()
+    }
+
+    /// The windows in the order of the pool, with the samples as items.
+    pub fn windows(&self) -> impl Iterator<Item = anyhow::Result<(Vec<Sample>, Vec<Item>)>> {
+        self.pool.samples.chunks(WINDOW).map(|samples| {
+            let items = items(self.context, &self.pool.roots, samples)?;
+            Ok((samples.to_vec(), items))
+        })
+    }
 }
 
 /// The items encoded for a checkpoint, with all answers labelled; says how many were cut.
@@ -40,20 +70,24 @@ pub fn encode(
 }
 
 /// The adapters that a checkpoint was last trained with, or fresh ones; and their scale.
-pub struct Adapted {
+pub struct Adapted<B: Kernels> {
     /// By layer name.
-    pub adapters: Adapters<Compute>,
+    pub adapters: Adapters<B>,
     /// Alpha over rank.
     pub scale: f64,
 }
 
 /// Reads the adapter beside a checkpoint, or draws a fresh one of this rank from the seed.
-pub fn adapters(checkpoint: &Checkpoint, rank: usize, alpha: f64, seed: u64) -> anyhow::Result<Adapted> {
-    let device = device::default();
+pub fn adapters<B: Kernels>(
+    checkpoint: &Checkpoint,
+    rank: usize,
+    alpha: f64,
+    seed: u64,
+    device: &B::Device,
+) -> anyhow::Result<Adapted<B>> {
     if let Some(stored) = StoredAdapter::find(&checkpoint.companions)? {
-        return Ok(Adapted { scale: stored.scale(), adapters: lora::loaded(&stored, &device)? });
+        return Ok(Adapted { scale: stored.scale(), adapters: lora::loaded(&stored, device)? });
     }
-    let mut model = Llava::<Compute>::load(checkpoint, &device);
-    lora::attach(&mut model, rank, alpha, 0.0, seed);
-    Ok(Adapted { scale: alpha / rank as f64, adapters: lora::attached(&mut model) })
+    let adapters = lora::fresh(&checkpoint.config.text, rank, seed, device);
+    Ok(Adapted { scale: alpha / rank as f64, adapters })
 }

@@ -5,11 +5,12 @@ use serde::Deserialize;
 
 use super::preparation::{encode, items};
 use crate::artifact::{CurvePoint, Pool, write_json_lines, write_summary};
-use crate::ml::device::{self, Differentiable};
+use crate::ml::device::{self, Compute, Job};
 use crate::ml::initial;
 use crate::ml::llava::Llava;
 use crate::ml::lora;
 use crate::ml::optimizer::Trained;
+use crate::ml::precision::Precision;
 use crate::ml::train::Training;
 use crate::ml::weights::Checkpoint;
 use crate::stage::{Context, Stage};
@@ -32,6 +33,7 @@ struct Params {
     clip: f64,
     order: Order,
     max_length: usize,
+    precision: Precision,
     seed: u64,
 }
 
@@ -55,11 +57,24 @@ impl Stage for Train {
     }
 
     fn run(&self, context: &Context<'_>) -> anyhow::Result<()> {
-        let params: Params = context.params()?;
+        device::on(context.execution().device, Run { context, params: context.params()? })
+    }
+}
+
+struct Run<'a> {
+    context: &'a Context<'a>,
+    params: Params,
+}
+
+impl Job for Run<'_> {
+    type Output = ();
+
+    fn run<B: Compute>(self, device: &B::Device) -> anyhow::Result<()> {
+        let Run { context, params } = self;
         let mut checkpoint = start(context, params.seed)?;
         let pool = Pool::read(context.input("data")?)?;
-        let samples = encode(context, &checkpoint, &items(context, &pool)?, params.max_length)?;
-        let mut model = Llava::<Differentiable>::load(&checkpoint, &device::default());
+        let samples = encode(context, &checkpoint, &items(context, &pool.roots, &pool.samples)?, params.max_length)?;
+        let mut model = Llava::<B::Differentiable>::load(&checkpoint, params.precision, device)?;
         let trained = match params.method {
             Method::Full => Trained::Everything,
             Method::Lora => {
@@ -79,6 +94,7 @@ impl Stage for Train {
             clip: params.clip,
             grouped: params.order == Order::Grouped,
             seed: params.seed,
+            checkpointing: context.execution().gradient_checkpointing,
         };
         let mut curve = Vec::new();
         training.run(&mut model, &samples, |progress| {
@@ -93,7 +109,7 @@ impl Stage for Train {
             adapter.write(directory)?;
         }
         model.store(&mut checkpoint.weights);
-        checkpoint.write(directory).context("cannot write the trained checkpoint")?;
+        checkpoint.write(directory, params.precision.numbers()).context("cannot write the trained checkpoint")?;
         let last = curve.last().map_or(f32::NAN, |point| point.loss);
         let steps = serde_json::json!(curve.len());
         write_summary(directory, &[("steps", steps.clone()), ("samples", serde_json::json!(pool.samples.len()))])?;
