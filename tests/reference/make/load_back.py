@@ -43,6 +43,7 @@ def compare_logits(model, path):
     return worst, len(samples)
 
 
+@torch.no_grad()
 def compare_adapter(model, base, adapter):
     """Largest relative error of a decoder matrix against base plus adapter, merged by PEFT."""
     merged = PeftModel.from_pretrained(load(base)[0], adapter).merge_and_unload()
