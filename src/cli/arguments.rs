@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::devices::Request;
 use crate::console;
 use crate::spec::Overrides;
 
@@ -101,6 +102,13 @@ pub struct Exec {
     /// How many processor cores to use [default: all].
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
+    /// Where accelerated stages compute: `auto` for every CUDA device that there is, else the processor;
+    /// `cpu`; `cuda` for all CUDA devices; or some of them, as in `cuda:0,cuda:2`.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: Request,
+    /// How many stages may share a CUDA device.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub per_device: u16,
     /// After a failure, go on with what does not need the failed stage.
     #[arg(long, short)]
     pub keep_going: bool,

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod child;
+mod devices;
 mod exec;
 mod failure;
 mod plan;

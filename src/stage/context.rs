@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::Device;
 use crate::digest::Digest;
 
 /// How a stage runs. Nothing here may change its result, and nothing here is part of its key.
@@ -18,11 +19,16 @@ pub struct Execution {
     pub threads: usize,
     /// Samples that pass through the model together, where a stage reads a pool.
     pub micro_batch: usize,
+    /// What the stage computes on. Where an experiment says nothing, the scheduler chooses it.
+    pub device: Device,
+    /// Whether a backward pass computes the activations of a layer again instead of keeping them: less
+    /// memory, about a third more time, the same numbers.
+    pub gradient_checkpointing: bool,
 }
 
 impl Default for Execution {
     fn default() -> Execution {
-        Execution { threads: 1, micro_batch: 32 }
+        Execution { threads: 1, micro_batch: 32, device: Device::Cpu, gradient_checkpointing: false }
     }
 }
 

@@ -100,7 +100,7 @@ impl Bench {
             outputs: self.signature.outputs.keys().map(|slot| (slot.clone(), self.output(slot))).collect(),
             externals: Default::default(),
             locations: Default::default(),
-            execution: Execution { threads, micro_batch: 1 },
+            execution: Execution { threads, micro_batch: 1, ..Execution::default() },
         };
         self.stage.run(&Context::new(&call, &Silent))
     }

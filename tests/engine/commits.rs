@@ -7,6 +7,7 @@ use std::process::Command;
 use indexmap::IndexMap;
 use runner::cache::{Cache, Found, Lookup, Origin, Provenance, Ticket};
 use runner::fingerprint::Key;
+use runner::stage::Device;
 use serde_json::{Map, json};
 
 use crate::project::{Project, Sketch};
@@ -41,6 +42,7 @@ fn provenance() -> Provenance {
         wall: 2.0,
         cpu: 3.0,
         memory: Some(4),
+        device: Device::Cpu,
         origin,
     }
 }
