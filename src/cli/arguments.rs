@@ -1,12 +1,15 @@
 //! The command line: what can be said, and how it is explained.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::devices::Request;
 use crate::console;
 use crate::spec::Overrides;
+
+/// Where results go if nothing else is said.
+const WORK_DIRECTORY: &str = ".runner";
 
 /// Runs experiments in data selection for multimodal language models.
 ///
@@ -57,6 +60,11 @@ pub enum Command {
     Show(Show),
     /// Show what a stage wrote to its standard error.
     Log(OneStage),
+    /// Write the samples of a finished stage as LLaVA-style JSON, for any trainer.
+    ///
+    /// Every sample keeps its `id`, and the order is that of the dataset.
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(Export),
     /// List the stage kinds, or document one.
     Stages(Stages),
     /// Execute one stage from the description in a file; what `exec` starts for every stage.
@@ -78,6 +86,12 @@ Examples:
   runner plan experiments/table3.yaml
   runner plan experiments/table3.yaml --set score.perplexity=reference
   runner plan experiments/table3.yaml --dot | dot -Tsvg > table3.svg";
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  runner export experiments/select.yaml select --to best.json
+  runner export experiments/select.yaml select --to - --format jsonl --with-choices | head
+  runner export experiments/table3.yaml Random/s0/t2/prune --to pool.json";
 
 const LS_EXAMPLES: &str = "\
 Examples:
@@ -153,6 +167,54 @@ pub struct OneStage {
 }
 
 #[derive(Debug, Args)]
+pub struct Export {
+    #[command(flatten)]
+    pub stage: OneStage,
+    /// The file to write; `-` for standard output.
+    #[arg(long, value_name = "FILE")]
+    pub to: PathBuf,
+    /// Add to every sample its id in the pool, its cluster, the scorer that ranked it, its score and
+    /// all its scores.
+    #[arg(long)]
+    pub with_choices: bool,
+    /// One JSON list, or JSON Lines.
+    #[arg(long, value_enum, default_value_t = ExportFormat::Json)]
+    pub format: ExportFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// A JSON list.
+    Json,
+    /// JSON Lines.
+    Jsonl,
+}
+
+impl OneStage {
+    /// The command line that does something else to the experiment as it is changed here.
+    pub fn command(&self, command: &str) -> String {
+        let mut words = vec!["runner".to_string(), command.to_string(), quoted(&self.experiment.to_string_lossy())];
+        if self.store.directory != Path::new(WORK_DIRECTORY) {
+            words.extend(["--store".to_string(), quoted(&self.store.directory.to_string_lossy())]);
+        }
+        let Changes { set, suite, seeds } = &self.changes;
+        words.extend(set.iter().flat_map(|set| ["--set".to_string(), quoted(set)]));
+        words.extend(suite.iter().flat_map(|suite| ["--suite".to_string(), quoted(suite)]));
+        words.extend(seeds.iter().flat_map(|seeds| ["--seeds".to_string(), quoted(seeds)]));
+        words.join(" ")
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "_-./=:,+@%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_string(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[derive(Debug, Args)]
 pub struct Ls {
     /// Only stages of this kind, name or experiment.
     pub filter: Option<String>,
@@ -181,7 +243,7 @@ pub struct Stages {
 #[derive(Debug, Args)]
 pub struct Store {
     /// The work directory, with results, logs and everything made on the way.
-    #[arg(long = "store", value_name = "DIR", default_value = ".runner")]
+    #[arg(long = "store", value_name = "DIR", default_value = WORK_DIRECTORY)]
     pub directory: PathBuf,
 }
 

@@ -4,6 +4,7 @@ mod arguments;
 mod child;
 mod devices;
 mod exec;
+mod export;
 mod failure;
 mod plan;
 mod show;
@@ -30,6 +31,7 @@ pub fn main() -> ExitCode {
         Command::Ls(arguments) => show::ls(arguments),
         Command::Show(arguments) => show::show(arguments),
         Command::Log(arguments) => plan::log(arguments, &registry),
+        Command::Export(arguments) => export::export(arguments, &registry),
         Command::Stages(arguments) => stages::stages(arguments.kind.as_deref(), &registry),
         Command::Stage { call } => Ok(child::stage(call, &registry)),
     };
