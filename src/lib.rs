@@ -28,14 +28,14 @@
 //! | 0 | `ml` | a small burn library: models, losses, gradients, projection, training | everything above |
 //! | 0 | [`selection`] | the paper's algorithms on slices | files, tensors' devices |
 //! | 0 | [`mini`] | makes the miniature suite: datasets, benchmarks, tokenizer | everything above |
-//! | 0 | [`device`] | this machine's processor and accelerators | what is computed |
+//! | 0 | [`devices`] | which accelerators this build and machine have | stages |
 //! | 0 | [`digest`], [`text`] | hashing; plurals, lists, did-you-mean | |
 
 pub mod artifact;
 pub mod cache;
 pub mod cli;
 pub mod console;
-pub mod device;
+pub mod devices;
 pub mod digest;
 pub mod fingerprint;
 pub mod mini;

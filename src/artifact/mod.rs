@@ -16,12 +16,14 @@
 //! | `answers` | `answers.jsonl` | [`Answer`] |
 
 mod columns;
+mod export;
 mod files;
 mod metrics;
 mod pool;
 mod rows;
 
 pub use columns::{Clusters, Scores, Vectors, align};
+pub use export::{Exported, Layout, Reasons, export};
 pub use files::{read_json, read_json_lines, write_json, write_json_lines, write_summary};
 pub use metrics::{Answer, Benchmark, CurvePoint, Metrics};
 pub use pool::{Choice, Drop, ImageReference, Pool, Sample, Share, Turn};

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::files::{read_json, read_json_lines, write_json, write_json_lines, write_summary};
 use crate::digest::Digest;
@@ -15,6 +15,9 @@ use crate::digest::Digest;
 pub struct Sample {
     /// Unique in the pool: `<dataset>/<row>`.
     pub id: String,
+    /// The `id` that the dataset gives it, if it gives one. Datasets repeat them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_id: Option<Value>,
     /// The dataset it came from.
     pub dataset: String,
     /// The skill that the dataset says it exercises, if it says so. Nothing selects by it.
@@ -180,6 +183,7 @@ mod tests {
         let image = ImageReference { root: 0, path: "a.png".into() };
         let sample = Sample {
             id: format!("{dataset}/0"),
+            source_id: Some(json!(7)),
             dataset: dataset.into(),
             skill: Some("attribute".into()),
             images: vec![image],

@@ -2,6 +2,7 @@
 
 use console::{Color, style};
 
+use crate::devices::Device;
 use crate::fingerprint::DirtyReason;
 use crate::scheduler::{Event, StageFailure, Summary};
 use crate::text::{bytes, count, duration};
@@ -41,7 +42,10 @@ pub(super) fn line(event: &Event) -> Option<Line> {
             }
             Line::new("plan", Color::Cyan, text)
         }
-        Event::Started { stage, reasons, .. } => Line::new("run", Color::Cyan, format!("{stage}  ({})", why(reasons))),
+        Event::Started { stage, device, reasons, .. } => {
+            let on = if *device == Device::Cpu { String::new() } else { format!(" on {device}") };
+            Line::new("run", Color::Cyan, format!("{stage}{on}  ({})", why(reasons)))
+        }
         Event::Finished { stage, wall, memory, .. } => {
             let memory = memory.map_or(String::new(), |memory| format!("  {}", bytes(memory)));
             Line::new("ran", Color::Green, format!("{stage}  {}{memory}", duration(*wall)))
@@ -134,19 +138,22 @@ mod tests {
     #[test]
     fn a_stage_that_ran_says_how_long_and_how_large_it_was() {
         let memory = Some(1_288_490_189);
-        let event = Event::Finished { stage: STAGE.into(), wall: 12.3, cpu: 20.0, memory };
+        let event = Event::Finished { stage: STAGE.into(), wall: 12.3, cpu: 20.0, memory, device: Device::Cpu };
         assert_eq!(said(event), "ran SemDeDup/s0/t3/train  12 s  1.2 GiB");
-        let event = Event::Finished { stage: STAGE.into(), wall: 0.26, cpu: 0.1, memory: None };
+        let event =
+            Event::Finished { stage: STAGE.into(), wall: 0.26, cpu: 0.1, memory: None, device: Device::Cuda(1) };
         assert_eq!(said(event), "ran SemDeDup/s0/t3/train  0.3 s");
     }
 
     #[test]
     fn a_stage_that_starts_says_why() {
         let changed = DirtyReason::ParamChanged { name: "epochs".into(), old: json!(1), new: json!(2) };
-        let event = |reasons| Event::Started { stage: STAGE.into(), kind: "train".into(), reasons };
-        assert_eq!(said(event(vec![DirtyReason::NeverRan])), "run SemDeDup/s0/t3/train  (never ran)");
+        let event = |device, reasons| Event::Started { stage: STAGE.into(), kind: "train".into(), device, reasons };
+        let never = vec![DirtyReason::NeverRan];
+        assert_eq!(said(event(Device::Cpu, never.clone())), "run SemDeDup/s0/t3/train  (never ran)");
+        assert_eq!(said(event(Device::Cuda(1), never)), "run SemDeDup/s0/t3/train on cuda:1  (never ran)");
         assert_eq!(
-            said(event(vec![changed, DirtyReason::InputAdded { slot: "data".into() }])),
+            said(event(Device::Cpu, vec![changed, DirtyReason::InputAdded { slot: "data".into() }])),
             "run SemDeDup/s0/t3/train  (param `epochs` changed: 1 → 2, and 1 more reason)"
         );
     }

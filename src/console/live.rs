@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::lines::{Line, line};
+use crate::devices::Device;
 use crate::scheduler::Event;
 use crate::text::{count, duration};
 
@@ -38,8 +39,9 @@ impl Live {
                 bar.enable_steady_tick(TICK);
                 self.whole = Some(bar);
             }
-            Event::Started { stage, .. } => {
-                let bar = self.bars.add(ProgressBar::no_length().with_prefix(stage.clone()));
+            Event::Started { stage, device, .. } => {
+                let on = if *device == Device::Cpu { String::new() } else { format!(" on {device}") };
+                let bar = self.bars.add(ProgressBar::no_length().with_prefix(format!("{stage}{on}")));
                 bar.set_style(style("  {prefix:40!} {spinner} {elapsed}"));
                 bar.enable_steady_tick(TICK);
                 self.running.insert(stage.clone(), bar);
@@ -135,7 +137,7 @@ mod tests {
     }
 
     fn started(stage: &str) -> Event {
-        Event::Started { stage: stage.into(), kind: "toy".into(), reasons: vec![] }
+        Event::Started { stage: stage.into(), kind: "toy".into(), device: Device::Cpu, reasons: vec![] }
     }
 
     fn progress(done: u64, total: u64, unit: &str) -> Event {
@@ -144,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_bar_of_the_run_counts_stages_and_says_how_long_the_rest_takes() {
-        let finished = Event::Finished { stage: "a".into(), wall: 1.0, cpu: 1.0, memory: None };
+        let finished = Event::Finished { stage: "a".into(), wall: 1.0, cpu: 1.0, memory: None, device: Device::Cpu };
         let live = live(&[
             planned(4),
             started("a"),

@@ -177,6 +177,7 @@ impl<'e> Builder<'e> {
             inputs,
             outputs: signature.outputs.iter().map(|(slot, output)| (slot.clone(), output.kind.clone())).collect(),
             execution: wired.execution.clone(),
+            accelerated: wired.accelerated,
         };
         let identity = identity(&stage);
         if let Some(known) = self.known.get(&identity).copied() {

@@ -55,6 +55,9 @@ pub struct Planned {
     pub outputs: IndexMap<String, String>,
     /// How to run.
     pub execution: Execution,
+    /// Whether the scheduler chooses the device: the kind computes on an accelerator where there is
+    /// one, and the experiment names no device.
+    pub accelerated: bool,
 }
 
 /// Where the artifact of an input slot comes from.
@@ -336,6 +339,7 @@ mod tests {
             inputs: inputs.iter().map(|(slot, source)| (slot.to_string(), source.clone())).collect(),
             outputs: IndexMap::from([("out".to_string(), "toy".to_string())]),
             execution: Execution::default(),
+            accelerated: false,
         }
     }
 

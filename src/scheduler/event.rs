@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::devices::Device;
 use crate::fingerprint::DirtyReason;
 
 /// Something that happened. Stages are named by their display names.
@@ -31,6 +32,8 @@ pub enum Event {
         stage: String,
         /// Its kind.
         kind: String,
+        /// What it computes on.
+        device: Device,
         /// Why it runs.
         reasons: Vec<DirtyReason>,
     },
@@ -62,6 +65,8 @@ pub enum Event {
         cpu: f64,
         /// The most memory that it had, in bytes, where that is known.
         memory: Option<u64>,
+        /// What it computed on.
+        device: Device,
     },
     /// The result of a stage that might have had to run was in the cache, or was made by an equal
     /// stage meanwhile.

@@ -20,6 +20,9 @@ pub struct Signature {
     /// The rest of the documentation.
     #[serde(default)]
     pub doc: String,
+    /// Whether it computes on an accelerator where there is one.
+    #[serde(default)]
+    pub accelerated: bool,
     /// Input slots by name.
     #[serde(default)]
     pub inputs: IndexMap<String, Input>,

@@ -130,6 +130,7 @@ fn check_images(rows: &mut [Row], folder: &Path) {
 /// The fields of a sample that are used.
 #[derive(Deserialize)]
 struct Fields {
+    id: Option<Value>,
     image: Option<Images>,
     conversations: Vec<Message>,
     skill: Option<String>,
@@ -157,7 +158,14 @@ fn sample(name: &str, index: usize, value: Value) -> Result<Sample, &'static str
     };
     let images = paths.iter().map(|path| reference(path)).collect::<Result<Vec<_>, _>>()?;
     let turns = turns(&fields.conversations, images.len())?;
-    Ok(Sample { id: format!("{name}/{index}"), dataset: name.to_string(), skill: fields.skill, images, turns })
+    Ok(Sample {
+        id: format!("{name}/{index}"),
+        source_id: fields.id.filter(|id| id.is_string() || id.is_number()),
+        dataset: name.to_string(),
+        skill: fields.skill,
+        images,
+        turns,
+    })
 }
 
 fn reference(path: &str) -> Result<ImageReference, &'static str> {

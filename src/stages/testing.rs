@@ -30,6 +30,7 @@ impl Bench {
     pub fn pool(&self, slot: &str, count: usize) {
         let sample = |number: usize| Sample {
             id: format!("d/{number}"),
+            source_id: None,
             dataset: "d".into(),
             skill: None,
             images: vec![],

@@ -2,6 +2,7 @@
 
 mod commands;
 mod experiments;
+mod exports;
 mod layers;
 mod planning;
 mod problems;
