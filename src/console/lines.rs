@@ -41,6 +41,17 @@ pub(super) fn line(event: &Event) -> Option<Line> {
             }
             Line::new("plan", Color::Cyan, text)
         }
+        Event::Fetching { what, files, bytes: total, missing } => {
+            let (word, size) = if *missing > 0 { ("fetch", *missing) } else { ("check", *total) };
+            Line::new(word, Color::Cyan, format!("{what}  {}, {}", count(*files, "file"), bytes(size)))
+        }
+        Event::Fetched { what, bytes: 0, wall } => {
+            Line::new("checked", Color::Green, format!("{what}  {}", duration(*wall)))
+        }
+        Event::Fetched { what, bytes: size, wall } => {
+            let rate = bytes((*size as f64 / wall.max(0.001)) as u64);
+            Line::new("fetched", Color::Green, format!("{what}  {}  {rate}/s", duration(*wall)))
+        }
         Event::Started { stage, reasons, .. } => Line::new("run", Color::Cyan, format!("{stage}  ({})", why(reasons))),
         Event::Finished { stage, wall, memory, .. } => {
             let memory = memory.map_or(String::new(), |memory| format!("  {}", bytes(memory)));
@@ -61,7 +72,7 @@ pub(super) fn line(event: &Event) -> Option<Line> {
             };
             Line::new(word, color, ended(summary))
         }
-        Event::Progress { .. } | Event::Outlook { .. } => return None,
+        Event::Progress { .. } | Event::FetchProgress { .. } | Event::Outlook { .. } => return None,
     })
 }
 
@@ -138,6 +149,17 @@ mod tests {
         assert_eq!(said(event), "ran SemDeDup/s0/t3/train  12 s  1.2 GiB");
         let event = Event::Finished { stage: STAGE.into(), wall: 0.26, cpu: 0.1, memory: None };
         assert_eq!(said(event), "ran SemDeDup/s0/t3/train  0.3 s");
+    }
+
+    #[test]
+    fn files_that_are_fetched_say_how_large_and_how_fast_they_are() {
+        let what = || "hf://a/b@main".to_string();
+        let fetching = |missing| Event::Fetching { what: what(), files: 3, bytes: 6 << 30, missing };
+        assert_eq!(said(fetching(5 << 30)), "fetch hf://a/b@main  3 files, 5.0 GiB");
+        assert_eq!(said(fetching(0)), "check hf://a/b@main  3 files, 6.0 GiB");
+        let ready = |bytes| Event::Fetched { what: what(), bytes, wall: 64.0 };
+        assert_eq!(said(ready(5 << 30)), "fetched hf://a/b@main  1 min 04 s  80.0 MiB/s");
+        assert_eq!(said(ready(0)), "checked hf://a/b@main  1 min 04 s");
     }
 
     #[test]

@@ -136,12 +136,8 @@ impl Client {
     pub fn tree(&self, name: &Name, commit: &str, folder: &str, recursive: bool) -> Result<Vec<Item>, Reason> {
         let kind = if name.dataset { "datasets" } else { "models" };
         let slash = if folder.is_empty() { "" } else { "/" };
-        let address = format!(
-            "{}/api/{kind}/{}/tree/{commit}{slash}{}",
-            self.endpoint,
-            name.repository,
-            escaped(folder)
-        );
+        let address =
+            format!("{}/api/{kind}/{}/tree/{commit}{slash}{}", self.endpoint, name.repository, escaped(folder));
         let mut items = Vec::new();
         let mut query = format!("recursive={recursive}&expand=false");
         loop {
@@ -211,9 +207,7 @@ impl Client {
         let code = answer.headers().get("x-error-code").and_then(|code| code.to_str().ok()).unwrap_or_default();
         let (host, status, revision) = (self.host.clone(), answer.status().as_u16(), name.revision.clone());
         match (status, code) {
-            (401 | 403, _) => {
-                Reason::Refused { host, status, token: self.token.is_some(), gated: code == "GatedRepo" }
-            }
+            (401 | 403, _) => Reason::Refused { host, status, token: self.token.is_some(), gated: code == "GatedRepo" },
             (404, "RevisionNotFound") => Reason::NoRevision(revision),
             (404, "EntryNotFound") => Reason::NoPath { path: name.path.clone(), near: None },
             (404, _) => Reason::NoRepository { host, revision },

@@ -188,7 +188,9 @@ impl HubError {
             Reason::Busy { .. } => "try again later; what was fetched is kept",
             Reason::Unexpected { .. } => "look whether `HF_ENDPOINT` or a proxy leads to something else than the Hub",
             Reason::Pickle(_) => "convert it to safetensors and name that file",
-            Reason::NoCheckpoint => "name a repository with `config.json` and `model.safetensors`; a dataset is `hf://datasets/…`",
+            Reason::NoCheckpoint => {
+                "name a repository with `config.json` and `model.safetensors`; a dataset is `hf://datasets/…`"
+            }
             Reason::BadEntry(_) => "name another repository or revision",
             Reason::Size { .. } | Reason::Checksum { .. } => {
                 "nothing of it was kept; try again, and look for a proxy that changes what passes"

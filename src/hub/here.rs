@@ -32,7 +32,8 @@ pub(super) fn listing(settings: &Settings, name: &Name, commit: &str) -> Option<
     }
     entries.sort_by(|left, right| left.path.cmp(&right.path));
     let has = |file: &str| entries.iter().any(|entry| entry.path == format!("{prefix}{file}"));
-    let whole = has("config.json") && (has("model.safetensors") || shards(&place).is_some_and(|all| all.iter().all(|shard| has(shard))));
+    let whole = has("config.json")
+        && (has("model.safetensors") || shards(&place).is_some_and(|all| all.iter().all(|shard| has(shard))));
     whole.then_some(Listing { folder: true, entries })
 }
 

@@ -173,7 +173,8 @@ impl Hub {
                     Reason::Offline => "`HF_HUB_OFFLINE` is set".to_string(),
                     error => error.to_string(),
                 };
-                let note = format!("{because}: `{}` is taken to be at commit {}, as before", name.written, &commit[..12]);
+                let note =
+                    format!("{because}: `{}` is taken to be at commit {}, as before", name.written, &commit[..12]);
                 Ok((commit, Some(note)))
             }
             Err(error) => Err(error),

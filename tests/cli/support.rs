@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use runner::console::diagnostics;
 use runner::digest::Digest;
-use runner::plan::{Externals, Plan, Source, plan};
+use runner::plan::{Externals, Plan, Refusal, Source, plan};
 use runner::spec::{Overrides, read};
 use runner::stage::{Context, Registry, Stage};
 
@@ -143,15 +143,19 @@ pub fn describe(plan: &Plan) -> String {
 pub struct Invented;
 
 impl Externals for Invented {
-    fn locate(&self, value: &str, relative_to: &Path) -> Result<PathBuf, String> {
+    fn locate(&self, value: &str, relative_to: &Path) -> Result<PathBuf, Refusal> {
         if value.contains("missing") {
-            return Err(format!("there is no file or folder `{value}`"));
+            return Err(format!("there is no file or folder `{value}`").into());
         }
         Ok(relative_to.join(value))
     }
 
-    fn digest(&mut self, path: &Path) -> Result<Digest, String> {
+    fn digest(&mut self, path: &Path) -> Result<Digest, Refusal> {
         Ok(Digest::of(path.file_name().unwrap().as_encoded_bytes()))
+    }
+
+    fn names(&self, _: &Path) -> Result<Option<Vec<String>>, Refusal> {
+        Ok(Some(vec!["config.json".to_string(), "model.safetensors".to_string()]))
     }
 }
 
