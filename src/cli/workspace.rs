@@ -86,7 +86,9 @@ impl Workspace {
         let examination = examine(plan, self.cache()?)?;
         let running = plan.order().filter(|stage| examination[*stage].verdict != Verdict::Fresh);
         let needed: BTreeSet<&Path> = running.flat_map(|stage| plan.read_by(stage)).collect();
-        for located in needed.into_iter().filter_map(|path| self.hub.at(path)) {
+        let needed: Vec<Rc<Located>> = needed.into_iter().filter_map(|path| self.hub.at(path)).collect();
+        self.hub.check_room(&needed).map_err(anyhow::Error::from)?;
+        for located in needed {
             match self.hub.fetch(&located, interrupt, &mut |step| events(event(&located, step))) {
                 Ok(()) => {}
                 Err(HubError { reason: Reason::Interrupted, .. }) => return Ok(false),

@@ -141,7 +141,14 @@ impl Client {
         let mut items = Vec::new();
         let mut query = format!("recursive={recursive}&expand=false");
         loop {
-            let answer = self.ask(name, || self.get(&format!("{address}?{query}"), 0))?;
+            let answer = self.ask(name, || self.get(&format!("{address}?{query}"), 0));
+            let answer = answer.map_err(|reason| match reason {
+                // Mirrors do not say what it is that they have not.
+                Reason::NoRepository { .. } if !folder.is_empty() => {
+                    Reason::NoPath { path: folder.to_string(), near: None }
+                }
+                reason => reason,
+            })?;
             let next = next_page(&answer);
             items.extend(self.json::<Vec<Item>>(answer)?);
             match next {

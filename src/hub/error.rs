@@ -55,7 +55,7 @@ pub enum Reason {
         gated: bool,
     },
     /// Nobody may be asked, and what is needed is not here.
-    #[error("it is not in the cache, and `HF_HUB_OFFLINE` is set")]
+    #[error("it is not all here, and `HF_HUB_OFFLINE` is set")]
     Offline,
     /// There is no connection.
     #[error("`{host}` cannot be reached: {why}")]

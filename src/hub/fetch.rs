@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::error::{HubError, Reason};
+use super::memory::Stat;
 use super::transfer::Job;
 use super::{Hub, Located};
 
@@ -76,12 +78,40 @@ impl Hub {
         self.bring(located, interrupt, tell).map_err(|reason| HubError { value: value(), reason })
     }
 
+    /// Whether the disk of the cache has room for what is missing of these values.
+    ///
+    /// # Errors
+    ///
+    /// If it has not; the value is the one of which most is missing.
+    pub fn check_room(&self, located: &[Rc<Located>]) -> Result<(), HubError> {
+        let missing = |located: &Located| self.jobs(located).map(|job| job.missing()).fold(0, u64::saturating_add);
+        let missing: Vec<u64> = located.iter().map(|located| missing(located)).collect();
+        let needed = missing.iter().copied().fold(0, u64::saturating_add);
+        let Some((_, largest)) = missing.iter().zip(located).max_by_key(|(missing, _)| **missing) else {
+            return Ok(());
+        };
+        room(&self.settings.cache, needed).map_err(|reason| HubError { value: largest.value.clone(), reason })
+    }
+
+    fn jobs<'l>(&'l self, located: &'l Located) -> impl Iterator<Item = Job> + 'l {
+        located.files.iter().map(|entry| Job::new(&self.settings, &located.name, &located.commit, entry))
+    }
+
     fn bring(&self, located: &Located, interrupt: &AtomicBool, tell: &mut dyn FnMut(Step)) -> Result<(), Reason> {
         let clock = Instant::now();
         let verified = self.memory.verified();
-        let job = |entry| Job::new(&self.settings, &located.name, &located.commit, entry);
-        let is_known = |job: &Job| job.found().is_some_and(|(blob, stat)| verified.get(&blob) == Some(&stat));
-        let jobs: Vec<Job> = located.files.iter().map(job).filter(|job| !is_known(job)).collect();
+        let is_known =
+            |found: Option<(PathBuf, Stat)>| found.is_some_and(|(blob, stat)| verified.get(&blob) == Some(&stat));
+        let mut jobs = Vec::new();
+        for job in self.jobs(located) {
+            if is_known(job.found()) {
+                continue;
+            }
+            match is_known(job.found_blob()) {
+                true => job.link()?,
+                false => jobs.push(job),
+            }
+        }
         if jobs.is_empty() {
             return Ok(());
         }
@@ -92,7 +122,6 @@ impl Hub {
             // A file that turns out to be damaged is fetched again, if anybody may be asked.
             false => self.client().ok(),
         };
-        room(&self.settings.cache, missing)?;
         let bytes = jobs.iter().map(|job| job.entry.size).fold(0, u64::saturating_add);
         tell(Step::Started { files: jobs.len(), bytes, missing });
         let work = Work { jobs, next: AtomicUsize::new(0), stop: AtomicBool::new(false), client };

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::listing::{Entry, Listing};
+use super::listing::{Entry, INNER, Listing};
 use super::name::{Name, is_hex};
 use super::settings::Settings;
 
@@ -26,9 +26,12 @@ pub(super) fn listing(settings: &Settings, name: &Name, commit: &str) -> Option<
     }
     let prefix = if name.path.is_empty() { String::new() } else { format!("{}/", name.path) };
     let mut entries = Vec::new();
-    for found in fs::read_dir(&place).ok()? {
-        let file = format!("{prefix}{}", found.ok()?.file_name().to_str()?);
-        entries.extend(entry(&root, &file));
+    for folder in std::iter::once("").chain(INNER) {
+        let inner = if folder.is_empty() { prefix.clone() } else { format!("{prefix}{folder}/") };
+        for found in fs::read_dir(place.join(folder)).into_iter().flatten() {
+            let file = format!("{inner}{}", found.ok()?.file_name().to_str()?);
+            entries.extend(entry(&root, &file));
+        }
     }
     entries.sort_by(|left, right| left.path.cmp(&right.path));
     let has = |file: &str| entries.iter().any(|entry| entry.path == format!("{prefix}{file}"));

@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::text::did_you_mean;
 
 /// Folders of a checkpoint that belong to it: an adapter beside its base, further chat templates.
-const INNER: [&str; 2] = ["adapter", "additional_chat_templates"];
+pub(super) const INNER: [&str; 2] = ["adapter", "additional_chat_templates"];
 /// Ends of the names of files that are, or may be, pickles.
 const PICKLES: [&str; 6] = [".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"];
 

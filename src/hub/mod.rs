@@ -67,7 +67,12 @@ pub struct Hub {
     settings: Settings,
     client: OnceCell<Arc<Client>>,
     located: RefCell<HashMap<String, Rc<Located>>>,
+    /// Repository and revision → where it is, so that all values of one run see one commit.
+    commits: RefCell<HashMap<(String, String), Asked>>,
 }
+
+/// The commit that a revision is at, and a reason to doubt it; or why it is not known.
+type Asked = Result<(String, Option<Reason>), Reason>;
 
 /// What a value of the Hub names, at one commit.
 #[derive(Debug)]
@@ -96,6 +101,7 @@ impl Hub {
             settings: Settings::from_environment(),
             client: OnceCell::new(),
             located: RefCell::default(),
+            commits: RefCell::default(),
         }
     }
 
@@ -126,7 +132,14 @@ impl Hub {
 
     fn find(&self, value: &str) -> Result<Located, Reason> {
         let name = Name::parse(value)?;
-        let (commit, mut note) = self.commit(&name)?;
+        let (commit, doubt) = self.commit(&name)?;
+        let mut note = doubt.map(|reason| {
+            let because = match reason {
+                Reason::Offline => "`HF_HUB_OFFLINE` is set".to_string(),
+                reason => reason.to_string(),
+            };
+            format!("`{value}` is taken to be at commit {}, where it was before: {because}", &commit[..12])
+        });
         let listing = match self.memory.listing(&name, &commit)? {
             Some(listing) => listing,
             None => match self.list(&name, &commit) {
@@ -137,7 +150,8 @@ impl Hub {
                 // Not remembered: only the Hub knows all of it.
                 Err(error) if error.is_passing() => {
                     let listing = here::listing(&self.settings, &name, &commit).ok_or(error)?;
-                    note = Some(format!("the Hub is not asked or not reached: taking what the cache has of `{value}`"));
+                    note =
+                        Some(format!("`{value}` is taken from the cache as it is there, at commit {}", &commit[..12]));
                     listing
                 }
                 Err(error) => return Err(error),
@@ -157,10 +171,20 @@ impl Hub {
     }
 
     /// The commit that a revision names now, as far as that can be known.
-    fn commit(&self, name: &Name) -> Result<(String, Option<String>), Reason> {
+    fn commit(&self, name: &Name) -> Asked {
         if name.is_pinned() {
             return Ok((name.revision.clone(), None));
         }
+        let key = (name.repo().folder_name(), name.revision.clone());
+        if let Some(known) = self.commits.borrow().get(&key) {
+            return known.clone();
+        }
+        let asked = self.ask_commit(name);
+        self.commits.borrow_mut().insert(key, asked.clone());
+        asked
+    }
+
+    fn ask_commit(&self, name: &Name) -> Asked {
         match self.client().and_then(|client| client.commit(name)) {
             Ok(commit) => {
                 self.memory.set_branch(name, &commit)?;
@@ -169,13 +193,7 @@ impl Hub {
             Err(error) if error.is_passing() => {
                 let known = self.memory.branch(name).or_else(|| here::branch(&self.settings, name));
                 let commit = known.ok_or(error.clone())?;
-                let because = match error {
-                    Reason::Offline => "`HF_HUB_OFFLINE` is set".to_string(),
-                    error => error.to_string(),
-                };
-                let note =
-                    format!("{because}: `{}` is taken to be at commit {}, as before", name.written, &commit[..12]);
-                Ok((commit, Some(note)))
+                Ok((commit, Some(error)))
             }
             Err(error) => Err(error),
         }

@@ -76,7 +76,16 @@ impl Job {
 
     /// The blob behind the pointer with its stat, if the size is right.
     pub fn found(&self) -> Option<(PathBuf, Stat)> {
-        let blob = fs::canonicalize(&self.pointer).ok().filter(|_| self.has_size(&self.pointer))?;
+        self.behind(&self.pointer)
+    }
+
+    /// The same of a blob that may have no pointer yet: another commit may have brought it here.
+    pub fn found_blob(&self) -> Option<(PathBuf, Stat)> {
+        self.behind(&self.blob)
+    }
+
+    fn behind(&self, path: &Path) -> Option<(PathBuf, Stat)> {
+        let blob = fs::canonicalize(path).ok().filter(|_| self.has_size(path))?;
         let stat = stat(&blob)?;
         Some((blob, stat))
     }
@@ -91,7 +100,7 @@ impl Job {
         if self.has_size(&self.pointer) && self.is_right(&self.pointer, tell, stop)? {
             return Ok(());
         }
-        for folder in [&self.pointer, &self.blob, &self.lock].into_iter().filter_map(|path| path.parent()) {
+        for folder in [&self.blob, &self.lock].into_iter().filter_map(|path| path.parent()) {
             fs::create_dir_all(folder).map_err(failed("make", folder))?;
         }
         let _lock = lock(&self.lock, stop)?;
@@ -207,7 +216,10 @@ impl Job {
     }
 
     /// Puts a link to the blob where the file has its name.
-    fn link(&self) -> Result<(), Reason> {
+    pub fn link(&self) -> Result<(), Reason> {
+        if let Some(folder) = self.pointer.parent() {
+            fs::create_dir_all(folder).map_err(failed("make", folder))?;
+        }
         let broken = || failed("write", &self.pointer);
         match fs::remove_file(&self.pointer) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(broken()(error)),

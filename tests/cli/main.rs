@@ -2,6 +2,8 @@
 
 mod commands;
 mod experiments;
+mod hub;
+mod hub_server;
 mod layers;
 mod planning;
 mod problems;
