@@ -6,6 +6,9 @@ use crate::fingerprint::DirtyReason;
 use crate::scheduler::{Event, StageFailure, Summary};
 use crate::text::{bytes, count, duration};
 
+/// Fewer bytes than this are fetched without saying how fast.
+const WORTH_A_RATE: u64 = 1 << 20;
+
 /// An event as a line: a word that says what happened, and to what. A failure has more lines.
 #[derive(Debug, PartialEq)]
 pub(super) struct Line {
@@ -49,8 +52,12 @@ pub(super) fn line(event: &Event) -> Option<Line> {
             Line::new("checked", Color::Green, format!("{what}  {}", duration(*wall)))
         }
         Event::Fetched { what, bytes: size, wall } => {
-            let rate = bytes((*size as f64 / wall.max(0.001)) as u64);
-            Line::new("fetched", Color::Green, format!("{what}  {}  {rate}/s", duration(*wall)))
+            // Of a few bytes the rate says nothing but how far the server is.
+            let rate = match *size < WORTH_A_RATE {
+                true => String::new(),
+                false => format!("  {}/s", bytes((*size as f64 / wall.max(0.001)) as u64)),
+            };
+            Line::new("fetched", Color::Green, format!("{what}  {}{rate}", duration(*wall)))
         }
         Event::Started { stage, reasons, .. } => Line::new("run", Color::Cyan, format!("{stage}  ({})", why(reasons))),
         Event::Finished { stage, wall, memory, .. } => {

@@ -180,6 +180,7 @@ fn run(work: &Arc<Work>, interrupt: &AtomicBool, tell: &mut dyn FnMut(Step)) -> 
             tell(Step::Moved { done: positions.iter().sum() });
         }
     }
+    assert!(stopped.is_some() || done.len() == work.jobs.len(), "BUG: a worker ended before its work");
     (done, stopped.map_or(Ok(()), |(reason, _)| Err(reason)))
 }
 

@@ -130,9 +130,9 @@ fn a_plan_downloads_nothing_and_a_run_downloads_once() {
     exit 0
     --- stderr
     fetch hf://datasets/lab/toy@main/data/toy.json  1 file, 228 B
-    fetched hf://datasets/lab/toy@main/data/toy.json  [time]  [memory]/s
+    fetched hf://datasets/lab/toy@main/data/toy.json  [time]
     fetch hf://datasets/lab/toy@main/images  2 files, 90 B
-    fetched hf://datasets/lab/toy@main/images  [time]  [memory]/s
+    fetched hf://datasets/lab/toy@main/images  [time]
     plan e: 2 stages, 0 fresh, 1 to run, 1 below those
     run data  (never ran)
     ran data  [time]  [memory]
@@ -243,7 +243,7 @@ fn wrong_bytes_are_refused() {
     exit 1
     --- stderr
     fetch hf://datasets/lab/toy@main/data/toy.json  1 file, 228 B
-    fetched hf://datasets/lab/toy@main/data/toy.json  [time]  [memory]/s
+    fetched hf://datasets/lab/toy@main/data/toy.json  [time]
     fetch hf://datasets/lab/toy@main/images  2 files, 90 B
     error: `hf://datasets/lab/toy@main/images`: `images/one.png` is not what the Hub lists: its SHA-256 is [digest], not [digest]
     hint: nothing of it was kept; try again, and look for a proxy that changes what passes
@@ -500,7 +500,7 @@ fn a_branch_that_moves_gives_a_new_key_and_the_same_content_by_another_name_does
     exit 0
     --- stderr
     fetch hf://datasets/lab/toy@main/data/toy.json  1 file, 229 B
-    fetched hf://datasets/lab/toy@main/data/toy.json  [time]  [memory]/s
+    fetched hf://datasets/lab/toy@main/data/toy.json  [time]
     plan e: 2 stages, 0 fresh, 1 to run, 1 below those
     run data  (param `path` changed: [digest] → [digest])
     ran data  [time]  [memory]
