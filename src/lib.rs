@@ -25,6 +25,7 @@
 //! | 1 | [`spec`] | YAML → typed syntax with marks | files' meaning, stages' code |
 //! | 1 | [`report`] | tables, exporters, golden comparison | where numbers come from |
 //! | 1 | [`artifact`] | what flows between stages: one typed reader/writer per artifact kind | |
+//! | 1 | [`hub`] | files of the Hugging Face Hub: what there is, and bringing it here | everything above |
 //! | 0 | `ml` | a small burn library: models, losses, gradients, projection, training | everything above |
 //! | 0 | [`selection`] | the paper's algorithms on slices | files, tensors' devices |
 //! | 0 | [`mini`] | makes the miniature suite: datasets, benchmarks, tokenizer | everything above |
@@ -38,6 +39,7 @@ pub mod console;
 pub mod devices;
 pub mod digest;
 pub mod fingerprint;
+pub mod hub;
 pub mod mini;
 #[cfg(feature = "ml")]
 pub mod ml;

@@ -15,6 +15,7 @@
 //! | `metrics` | `metrics.json` | [`Metrics`] |
 //! | `answers` | `answers.jsonl` | [`Answer`] |
 
+pub mod checkpoint;
 mod columns;
 mod export;
 mod files;

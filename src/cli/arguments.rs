@@ -42,6 +42,11 @@ pub enum Command {
     ///
     /// Results already in the work directory are not computed again. Tables go to standard output and
     /// to `<work directory>/results/`.
+    ///
+    /// Where an experiment names a checkpoint `hf://owner/name@revision` or a dataset
+    /// `hf://datasets/owner/name@revision/path`, its files are fetched from the Hugging Face Hub before
+    /// the first stage runs, if a stage that must run reads them. `HF_TOKEN` opens private repositories,
+    /// `HF_HOME` says where the cache is, `HF_HUB_OFFLINE=1` uses only what is there.
     #[command(after_help = EXEC_EXAMPLES)]
     Exec(Exec),
     /// Show what would run, what is fresh and why.

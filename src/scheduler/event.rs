@@ -26,6 +26,33 @@ pub enum Event {
         /// Stages of the experiment that are not in the plan because they are equal to one that is.
         shared: usize,
     },
+    /// Files from elsewhere are brought here before the stages that read them run.
+    Fetching {
+        /// What they are, as the experiment names it.
+        what: String,
+        /// How many files.
+        files: usize,
+        /// Bytes of them.
+        bytes: u64,
+        /// How many of these are to be downloaded. The others are here, and are only checked.
+        missing: u64,
+    },
+    /// Some of their bytes are here.
+    FetchProgress {
+        /// What they are.
+        what: String,
+        /// Bytes done.
+        done: u64,
+    },
+    /// All of them are here and are what they should be.
+    Fetched {
+        /// What they are.
+        what: String,
+        /// Bytes that were downloaded.
+        bytes: u64,
+        /// How long it took, in seconds.
+        wall: f64,
+    },
     /// A stage runs now.
     Started {
         /// The stage.

@@ -3,6 +3,8 @@
 mod commands;
 mod experiments;
 mod exports;
+mod hub;
+mod hub_server;
 mod layers;
 mod planning;
 mod problems;
