@@ -2,6 +2,7 @@
 //! write the outputs. Unaware of the plan, the cache and the scheduler.
 
 mod alignment;
+pub mod benchmark;
 mod dataset;
 mod ingest;
 #[cfg(feature = "ml")]

@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(numbers("about 1,234,567 people"), ["1,234,567", "567"]);
         // The pattern of simple numbers finds pieces of the others, in the published rule too.
         assert_eq!(numbers("1.5e-3 and -2e5"), ["1.5e-3", "-2e5", "1", "-3", "5"]);
-        assert_eq!(numbers("-3.14, .5 and 42"), ["-3.14", ".5", "42"]);
+        assert_eq!(numbers("-3.14 or .5 or 42"), ["-3.14", ".5", "42"]);
         assert_eq!(numbers("none"), Vec::<String>::new());
     }
 
