@@ -120,4 +120,22 @@ mod tests {
         assert!(!is_open_answer(&["7"], "seven"));
         assert!(!is_open_answer(&["v"], "very"));
     }
+
+    #[test]
+    fn answers_are_judged_as_by_the_published_evaluation() {
+        #[derive(serde::Deserialize)]
+        struct Case {
+            expected: Vec<String>,
+            answered: String,
+            right: bool,
+        }
+        let fixture: serde_json::Value =
+            serde_json::from_str(include_str!("../../../tests/fixtures/answers.json")).unwrap();
+        let cases: Vec<Case> = serde_json::from_value(fixture["open"].clone()).unwrap();
+        assert!(cases.iter().filter(|case| case.right).count() > 30);
+        for case in cases {
+            let ours = is_open_answer(&case.expected, &case.answered);
+            assert_eq!(ours, case.right, "{:?} for {:?}", case.answered, case.expected);
+        }
+    }
 }

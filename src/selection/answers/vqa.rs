@@ -19,12 +19,9 @@ pub fn vqa_accuracy<S: AsRef<str>>(annotators: &[S], answered: &str) -> f64 {
 /// The same with the normalisation of TextVQA: commas and question marks are dropped first, and a
 /// possessive `'s` is a word of its own.
 pub fn textvqa_accuracy<S: AsRef<str>>(annotators: &[S], answered: &str) -> f64 {
-    let normalised = |text: &str| {
-        let text = text.to_lowercase().replace([',', '?'], "").replace("'s", " 's");
-        normalised(text.trim())
-    };
-    let answered = normalised(answered);
-    agreement(annotators.iter().filter(|answer| normalised(answer.as_ref()) == answered).count(), annotators.len())
+    let answered = textvqa_normalised(answered);
+    let same = annotators.iter().filter(|answer| textvqa_normalised(answer.as_ref()) == answered);
+    agreement(same.count(), annotators.len())
 }
 
 /// Whether an answer is GQA's single right one: equal in lower case, without full stops at its end.
@@ -38,6 +35,11 @@ fn agreement(matching: usize, annotators: usize) -> f64 {
     let left_out_another = (annotators - matching) as f64 * share(matching);
     let left_out_one_of_them = matching as f64 * share(matching.saturating_sub(1));
     (left_out_another + left_out_one_of_them) / annotators.max(1) as f64
+}
+
+/// As [`normalised`], without commas and question marks, and with `'s` as a word of its own.
+pub fn textvqa_normalised(text: &str) -> String {
+    normalised(text.to_lowercase().replace([',', '?'], "").replace("'s", " 's").trim())
 }
 
 /// Lower case, without articles and punctuation, number words as digits, contractions with their
@@ -169,6 +171,24 @@ mod tests {
         // The published table has 120 rows. Four have a capital and are never met, as words are in lower case
         // by then; `let's` and `she's` stand for themselves; `somebody'd` is the wrong way round.
         assert_eq!(contractions().len(), 120 - 4 - 2);
+    }
+
+    #[test]
+    fn texts_are_normalised_as_by_the_published_evaluation() {
+        #[derive(serde::Deserialize)]
+        struct Case {
+            text: String,
+            vqa: String,
+            textvqa: String,
+        }
+        let fixture: serde_json::Value =
+            serde_json::from_str(include_str!("../../../tests/fixtures/answers.json")).unwrap();
+        let cases: Vec<Case> = serde_json::from_value(fixture["normalised"].clone()).unwrap();
+        assert!(cases.len() > 300);
+        for case in cases {
+            assert_eq!(normalised(&case.text), case.vqa, "{:?}", case.text);
+            assert_eq!(textvqa_normalised(&case.text), case.textvqa, "{:?}", case.text);
+        }
     }
 
     #[test]
