@@ -28,6 +28,7 @@
 //! | 0 | `ml` | a small burn library: models, losses, gradients, projection, training | everything above |
 //! | 0 | [`selection`] | the paper's algorithms on slices | files, tensors' devices |
 //! | 0 | [`mini`] | makes the miniature suite: datasets, benchmarks, tokenizer | everything above |
+//! | 0 | [`images`] | images where they are: files, base64 text, cells of Parquet files | samples, pools, models |
 //! | 0 | [`digest`], [`text`] | hashing; plurals, lists, did-you-mean | |
 
 pub mod artifact;
@@ -36,6 +37,7 @@ pub mod cli;
 pub mod console;
 pub mod digest;
 pub mod fingerprint;
+pub mod images;
 pub mod mini;
 #[cfg(feature = "ml")]
 pub mod ml;

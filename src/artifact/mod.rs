@@ -6,7 +6,7 @@
 //!
 //! | kind | files | type |
 //! |---|---|---|
-//! | `pool`, `subset` | `pool.json`, `samples.jsonl`; a subset also `choices.jsonl`, `shares.jsonl` | [`Pool`], [`Choice`], [`Share`] |
+//! | `pool`, `subset` | `pool.json`, `samples.jsonl`; a subset also `choices.jsonl`, `shares.jsonl` | [`Pool`], [`PoolReader`], [`PoolWriter`], [`Choice`], [`Share`] |
 //! | `vectors` | `vectors.safetensors`, `ids.json` | [`Vectors`] |
 //! | `clusters` | `clusters.safetensors`, `ids.json` | [`Clusters`] |
 //! | `scores` | `scores.safetensors`, `ids.json` | [`Scores`] |
@@ -19,8 +19,10 @@ mod columns;
 mod files;
 mod metrics;
 mod pool;
+mod samples;
 
 pub use columns::{Clusters, Scores, Vectors, align};
 pub use files::{read_json, read_json_lines, write_json, write_json_lines, write_summary};
 pub use metrics::{Answer, Benchmark, CurvePoint, Metrics};
 pub use pool::{Choice, Drop, ImageReference, Pool, Sample, Share, Turn};
+pub use samples::{PoolReader, PoolWriter};

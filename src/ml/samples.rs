@@ -1,7 +1,7 @@
 //! Encoded samples with their images, and the inputs of a forward pass that are made of them.
 //! Unaware of where samples come from.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, ensure};
 
@@ -9,6 +9,7 @@ use super::batch::{Batch, Padding};
 use super::config::LlavaConfig;
 use super::conversation::{Encoded, IMAGE_MARK, Labelled, Tokenizer, Turn};
 use super::preprocess::{Images, Preprocessor};
+use crate::images::Place;
 use crate::text::ticked_list;
 
 /// A sample as its owner has it.
@@ -18,8 +19,8 @@ pub struct Item {
     pub name: String,
     /// Questions and answers.
     pub turns: Vec<(String, String)>,
-    /// Image files, in the order of the `<image>` marks.
-    pub images: Vec<PathBuf>,
+    /// Where its images are, in the order of the `<image>` marks.
+    pub images: Vec<Place>,
 }
 
 /// Which answers are labelled, and how long a sample may be.
@@ -35,7 +36,7 @@ pub struct Encoding {
 pub struct Samples {
     names: Vec<String>,
     encoded: Vec<Encoded>,
-    files: Vec<Vec<PathBuf>>,
+    places: Vec<Vec<Place>>,
     images: Images,
     pad: u32,
     image: u32,
@@ -106,7 +107,7 @@ impl Samples {
     fn new(directory: &Path, config: &LlavaConfig, items: &[Item], encoded: Vec<Encoded>) -> anyhow::Result<Samples> {
         Ok(Samples {
             names: items.iter().map(|item| item.name.clone()).collect(),
-            files: items.iter().map(|item| item.images.clone()).collect(),
+            places: items.iter().map(|item| item.images.clone()).collect(),
             encoded,
             images: Images::new(Preprocessor::read(directory, config)?),
             pad: config.pad_token,
@@ -154,8 +155,8 @@ impl Samples {
         let text = Batch::new(&encoded, Padding::Right, self.pad, self.image);
         let mut pixels = Vec::new();
         for index in indices {
-            for file in &self.files[*index][..self.encoded[*index].images] {
-                let image = self.images.load(file).with_context(|| format!("sample `{}`", self.names[*index]))?;
+            for place in &self.places[*index][..self.encoded[*index].images] {
+                let image = self.images.load(place).with_context(|| format!("sample `{}`", self.names[*index]))?;
                 pixels.extend_from_slice(&image);
             }
         }

@@ -32,6 +32,7 @@ impl Bench {
             id: format!("d/{number}"),
             dataset: "d".into(),
             skill: None,
+            source: None,
             images: vec![],
             turns: vec![Turn { question: "What?".into(), answer: "That".into() }],
         };

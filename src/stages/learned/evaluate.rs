@@ -1,7 +1,7 @@
 //! The stage kind `evaluate`: results on every benchmark of a suite.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::Deserialize;
@@ -60,7 +60,9 @@ impl Stage for Evaluate {
         let mut answers = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
             let pool = read(&suite.path, entry)?;
-            let items: Vec<Item> = pool.samples.iter().map(|sample| item(&suite.path, sample)).collect();
+            // Images are in the suite's folder, or inside the benchmark's own file.
+            let roots = [suite.path.clone(), suite.path.join(&entry.file)];
+            let items: Vec<Item> = pool.samples.iter().map(|sample| item(&roots, sample)).collect();
             let bench = Bench { context, params: &params, checkpoint: &checkpoint, model: &model, items: &items };
             let answered = match entry.metric {
                 Metric::ExactMatch => bench.exact()?,
@@ -101,11 +103,11 @@ fn read(suite: &Path, entry: &Entry) -> anyhow::Result<Pool> {
     read.with_context(|| format!("benchmark `{}`", entry.name))
 }
 
-fn item(suite: &Path, sample: &Sample) -> Item {
+fn item(roots: &[PathBuf], sample: &Sample) -> Item {
     Item {
         name: sample.id.clone(),
         turns: sample.turns.iter().map(|turn| (turn.question.clone(), turn.answer.clone())).collect(),
-        images: sample.images.iter().map(|image| suite.join(&image.path)).collect(),
+        images: sample.images.iter().map(|image| image.place(roots)).collect(),
     }
 }
 

@@ -19,7 +19,7 @@ pub fn items(context: &Context<'_>, pool: &Pool) -> anyhow::Result<Vec<Item>> {
     let item = |sample: &crate::artifact::Sample| Item {
         name: sample.id.clone(),
         turns: sample.turns.iter().map(|turn| (turn.question.clone(), turn.answer.clone())).collect(),
-        images: sample.images.iter().map(|image| roots[image.root].join(&image.path)).collect(),
+        images: sample.images.iter().map(|image| image.place(&roots)).collect(),
     };
     Ok(pool.samples.iter().map(item).collect())
 }
