@@ -14,6 +14,8 @@ mod sample;
 mod shards;
 mod split;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 
