@@ -30,6 +30,7 @@
 //! | 0 | [`selection`] | the paper's algorithms on slices | files, tensors' devices |
 //! | 0 | [`mini`] | makes the miniature suite: datasets, benchmarks, tokenizer | everything above |
 //! | 0 | [`devices`] | which accelerators this build and machine have | stages |
+//! | 0 | [`images`] | images where they are: files, base64 text, cells of Parquet files | samples, pools, models |
 //! | 0 | [`digest`], [`text`] | hashing; plurals, lists, did-you-mean | |
 
 pub mod artifact;
@@ -40,6 +41,7 @@ pub mod devices;
 pub mod digest;
 pub mod fingerprint;
 pub mod hub;
+pub mod images;
 pub mod mini;
 #[cfg(feature = "ml")]
 pub mod ml;

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 use crate::artifact::{Metrics, write_json_lines, write_summary};
+use crate::images::Place;
 use crate::ml::answer::{decode, would_answer_right};
 use crate::ml::batch::batches_by_length;
 use crate::ml::conversation::{Labelled, Tokenizer};
@@ -80,7 +81,11 @@ impl Job for Run<'_> {
 fn item(question: &Question) -> Item {
     let history = question.history.iter().map(|turn| (turn.question.clone(), turn.answer.clone()));
     let last = (question.text.clone(), question.expected.target());
-    Item { name: question.id.clone(), turns: history.chain([last]).collect(), images: question.images.clone() }
+    Item {
+        name: question.id.clone(),
+        turns: history.chain([last]).collect(),
+        images: question.images.iter().cloned().map(Place::from).collect(),
+    }
 }
 
 /// The model that is asked.

@@ -70,7 +70,7 @@ impl Job for Extract<'_> {
         let mut gradients = VectorsWriter::create(context.output("gradient")?, count, params.dimensions)?;
         let mut means = VectorsWriter::create(context.output("hidden")?, count, width)?;
         let mut done = 0;
-        for window in pool.windows() {
+        for window in pool.windows()? {
             let (samples, items) = window?;
             let encoded = encode(context, &checkpoint, &items, params.max_length)?;
             let mut gradient = vec![Vec::new(); samples.len()];
