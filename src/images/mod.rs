@@ -17,7 +17,7 @@ use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use ::image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};
+use ::image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};
 use serde::{Deserialize, Serialize};
 
 pub use base64::decoded;
@@ -202,7 +202,16 @@ fn decode(source: impl BufRead + Seek) -> Result<RgbImage, Flaw> {
     limits.max_alloc = Some(MOST_DECODED);
     limits.reserve(decoder.total_bytes())?;
     decoder.set_limits(limits)?;
-    Ok(DynamicImage::from_decoder(decoder)?.into_rgb8())
+    let image = DynamicImage::from_decoder(decoder)?;
+    Ok(match image.color() {
+        // Pillow keeps the upper byte of deep colours, and rounds nothing.
+        ColorType::Rgb16 | ColorType::Rgba16 => {
+            let deep = image.into_rgb16();
+            let upper = |value: u16| (value >> 8) as u8;
+            RgbImage::from_fn(deep.width(), deep.height(), |x, y| ::image::Rgb(deep.get_pixel(x, y).0.map(upper)))
+        }
+        _ => image.into_rgb8(),
+    })
 }
 
 fn bounded((width, height): (u32, u32)) -> Result<(u32, u32), Flaw> {

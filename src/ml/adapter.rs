@@ -74,7 +74,7 @@ impl StoredAdapter {
         let path = directory.join(MODEL);
         let fetch =
             |(name, stored): (String, Stored)| Ok((canonical(&name), Tensor::new(stored.shape(), stored.fetch()?)));
-        let matrices = tensors::open(&path)?.into_iter().map(fetch).collect::<anyhow::Result<_>>()?;
+        let matrices = tensors::open(&path, |_| true)?.into_iter().map(fetch).collect::<anyhow::Result<_>>()?;
         let layers = pair(matrices, file.r).with_context(|| format!("cannot use `{}`", path.display()))?;
         Ok(StoredAdapter { rank: file.r, alpha: file.lora_alpha, dropout: file.lora_dropout, layers })
     }

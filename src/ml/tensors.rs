@@ -80,12 +80,13 @@ const LONGEST_HEADER: u64 = 100_000_000;
 /// Bytes that are read or written at a time.
 const BLOCK: usize = 1 << 20;
 
-/// The tensors of a safetensors file by the names that it gives them. Only its header is read.
+/// The tensors of a safetensors file by the names that it gives them, without those that are not `wanted`.
+/// Only its header is read.
 ///
 /// # Errors
 ///
 /// If the file cannot be read, is not whole, or a tensor is not of f32, f16 or bf16.
-pub fn open(path: &Path) -> anyhow::Result<Vec<(String, Stored)>> {
+pub fn open(path: &Path, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Vec<(String, Stored)>> {
     let place = path.display();
     let mut file = File::open(path).with_context(|| format!("cannot read `{place}`"))?;
     let length = file.metadata().with_context(|| format!("cannot read `{place}`"))?.len();
@@ -94,7 +95,7 @@ pub fn open(path: &Path) -> anyhow::Result<Vec<(String, Stored)>> {
     })?;
     let shared = Arc::new(path.to_path_buf());
     let mut tensors = Vec::new();
-    for name in metadata.offset_keys() {
+    for name in metadata.offset_keys().into_iter().filter(|name| wanted(name)) {
         let info = metadata.info(&name).with_context(|| format!("`{place}` is damaged"))?;
         let known = matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16);
         ensure!(known, "the numbers of `{name}` in `{place}` are {:?}, not F32, F16 or BF16", info.dtype);
@@ -223,7 +224,7 @@ mod tests {
 
     fn read_all(path: &Path) -> anyhow::Result<BTreeMap<String, Tensor>> {
         let fetch = |(name, stored): (String, Stored)| Ok((name, Tensor::new(stored.shape(), stored.fetch()?)));
-        open(path)?.into_iter().map(fetch).collect()
+        open(path, |_| true)?.into_iter().map(fetch).collect()
     }
 
     fn write_all(path: &Path, tensors: &BTreeMap<String, Tensor>, numbers: Numbers) {

@@ -57,10 +57,7 @@ impl Weights {
         let mut weights = Weights::default();
         for file in weight_files(directory)? {
             let path = directory.join(file);
-            for (name, stored) in tensors::open(&path)? {
-                if names::is_computed(&name) {
-                    continue;
-                }
+            for (name, stored) in tensors::open(&path, |name| !names::is_computed(name))? {
                 let canonical = names::canonical(&name);
                 let before = weights.tensors.insert(canonical.clone(), Arc::new(stored));
                 ensure!(before.is_none(), "`{}` has `{canonical}` again, as `{name}`", path.display());
