@@ -195,9 +195,9 @@ fn results_are_listed_and_say_where_they_come_from() {
     exit 0
     --- stdout
     result        kind    stage    finished                 took   size
-    [digest]  ingest  e: data  [date]  [time]  535 B
-    [digest]  select  e: pick  [date]  [time]  519 B
-    [digest]  prune   e: few   [date]  [time]  379 B
+    [digest]  ingest  e: data  [date]  [time]  616 B
+    [digest]  select  e: pick  [date]  [time]  600 B
+    [digest]  prune   e: few   [date]  [time]  460 B
     --- stderr
     3 results
     "#);
@@ -205,7 +205,7 @@ fn results_are_listed_and_say_where_they_come_from() {
     exit 0
     --- stdout
     result        kind   stage   finished                 took   size
-    [digest]  prune  e: few  [date]  [time]  379 B
+    [digest]  prune  e: few  [date]  [time]  460 B
     --- stderr
     1 result
     "#);
@@ -237,7 +237,7 @@ fn results_are_listed_and_say_where_they_come_from() {
       pool: b3:[digest]
 
     output pool
-      pool [digest], 379 B
+      pool [digest], 460 B
       samples: 1
       datasets: 1
       dropped: 1
