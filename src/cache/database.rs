@@ -18,7 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Each entry takes the schema one version further; `user_version` counts those that were applied.
 /// An entry that was ever released is never changed or removed.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     -- What each fingerprint is the digest of.
     CREATE TABLE keys (fingerprint TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
     -- The action cache: one finished stage for each key, and where it came from.
@@ -74,7 +75,12 @@ const MIGRATIONS: &[&str] = &["
         changed INTEGER NOT NULL,       -- nanoseconds since 1970
         digest TEXT NOT NULL
     ) WITHOUT ROWID;
-"];
+",
+    "
+    -- What a stage computed on; before there was a choice, on the processor.
+    ALTER TABLE entries ADD COLUMN device TEXT NOT NULL DEFAULT 'cpu';
+",
+];
 
 /// Opens the database, creates it if it is absent, and brings its schema up to date.
 pub(super) fn open(path: &Path) -> Result<Connection, CacheError> {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::store::Artifact;
+use crate::devices::Device;
 use crate::digest::Digest;
 
 /// Output slot → artifact.
@@ -28,6 +29,8 @@ pub struct Provenance {
     pub cpu: f64,
     /// The most memory that it had, in bytes, where that is known.
     pub memory: Option<u64>,
+    /// What it computed on.
+    pub device: Device,
     /// The machine and program that made it.
     #[serde(flatten)]
     pub origin: Origin,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -16,6 +17,11 @@ use crate::digest::Digest;
 type Result<T> = rusqlite::Result<T>;
 
 fn digest(row: &Row<'_>, column: usize) -> Result<Digest> {
+    parsed(row, column)
+}
+
+/// A value that is kept as text.
+fn parsed<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(row: &Row<'_>, column: usize) -> Result<T> {
     let text = row.get_ref(column)?.as_str()?;
     text.parse().map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
 }
@@ -85,12 +91,12 @@ pub(super) fn insert_entry(
 ) -> Result<()> {
     let text = fingerprint.to_string();
     connection.prepare_cached("DELETE FROM outputs WHERE fingerprint = ?1")?.execute([&text])?;
-    let Provenance { kind, name, experiment, started, wall, cpu, memory, origin } = provenance;
+    let Provenance { kind, name, experiment, started, wall, cpu, memory, device, origin } = provenance;
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO entries
-             (fingerprint, kind, name, experiment, started, wall, cpu, memory, host, git_commit, runner)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             (fingerprint, kind, name, experiment, started, wall, cpu, memory, host, git_commit, runner, device)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
         .execute(params![
             text,
@@ -103,7 +109,8 @@ pub(super) fn insert_entry(
             memory.map(|bytes| bytes as i64),
             origin.host,
             origin.git_commit,
-            origin.runner
+            origin.runner,
+            device.to_string()
         ])?;
     let mut statement =
         connection.prepare_cached("INSERT INTO outputs (fingerprint, slot, artifact) VALUES (?1, ?2, ?3)")?;
@@ -142,7 +149,8 @@ pub(super) fn divergences(connection: &Connection) -> Result<Vec<Divergence>> {
 pub(super) fn entries(connection: &Connection, condition: Option<(&str, &str)>) -> Result<Vec<Entry>> {
     let (condition, parameter) = condition.unwrap_or(("?1 = ?1", ""));
     let sql = format!(
-        "SELECT entries.fingerprint, text, kind, name, experiment, started, wall, cpu, memory, host, git_commit, runner
+        "SELECT entries.fingerprint, text, kind, name, experiment, started, wall, cpu, memory, host, git_commit, runner,
+                device
          FROM entries JOIN keys USING (fingerprint) WHERE {condition} ORDER BY started, fingerprint"
     );
     let read = |row: &Row<'_>| {
@@ -155,6 +163,7 @@ pub(super) fn entries(connection: &Connection, condition: Option<(&str, &str)>) 
             wall: row.get(6)?,
             cpu: row.get(7)?,
             memory: row.get::<_, Option<i64>>(8)?.map(|bytes| bytes as u64),
+            device: parsed(row, 12)?,
             origin,
         };
         Ok(Entry { fingerprint: digest(row, 0)?, key: row.get(1)?, outputs: BTreeMap::new(), provenance })

@@ -1,11 +1,15 @@
 //! The command line: what can be said, and how it is explained.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::devices::Request;
 use crate::console;
 use crate::spec::Overrides;
+
+/// Where results go if nothing else is said.
+const WORK_DIRECTORY: &str = ".runner";
 
 /// Runs experiments in data selection for multimodal language models.
 ///
@@ -38,6 +42,11 @@ pub enum Command {
     ///
     /// Results already in the work directory are not computed again. Tables go to standard output and
     /// to `<work directory>/results/`.
+    ///
+    /// Where an experiment names a checkpoint `hf://owner/name@revision` or a dataset
+    /// `hf://datasets/owner/name@revision/path`, its files are fetched from the Hugging Face Hub before
+    /// the first stage runs, if a stage that must run reads them. `HF_TOKEN` opens private repositories,
+    /// `HF_HOME` says where the cache is, `HF_HUB_OFFLINE=1` uses only what is there.
     #[command(after_help = EXEC_EXAMPLES)]
     Exec(Exec),
     /// Show what would run, what is fresh and why.
@@ -56,6 +65,14 @@ pub enum Command {
     Show(Show),
     /// Show what a stage wrote to its standard error.
     Log(OneStage),
+    /// Write the samples of a finished stage as LLaVA-style JSON, for any trainer.
+    ///
+    /// Every sample keeps its `id`, and the order is that of the dataset.
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(Export),
+    /// List what stages can compute on here, check that a device computes right, or measure how fast.
+    #[command(after_help = DEVICES_EXAMPLES)]
+    Devices(Devices),
     /// List the stage kinds, or document one.
     Stages(Stages),
     /// Execute one stage from the description in a file; what `exec` starts for every stage.
@@ -77,6 +94,19 @@ Examples:
   runner plan experiments/table3.yaml
   runner plan experiments/table3.yaml --set score.perplexity=reference
   runner plan experiments/table3.yaml --dot | dot -Tsvg > table3.svg";
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  runner export experiments/select.yaml select --to best.json
+  runner export experiments/select.yaml select --to - --format jsonl --with-choices | head
+  runner export experiments/table3.yaml Random/s0/t2/prune --to pool.json";
+
+const DEVICES_EXAMPLES: &str = "\
+Examples:
+  runner devices                                 the processor and the CUDA devices of this machine
+  runner devices --check                         compare every CUDA device with the processor
+  runner devices --measure llava-1.5-7b/ --precision bf16
+                                                 samples per second with a model of that config.json";
 
 const LS_EXAMPLES: &str = "\
 Examples:
@@ -101,6 +131,13 @@ pub struct Exec {
     /// How many processor cores to use [default: all].
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
+    /// Where accelerated stages compute: `auto` for every CUDA device that there is, else the processor;
+    /// `cpu`; `cuda` for all CUDA devices; or some of them, as in `cuda:0,cuda:2`.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: Request,
+    /// How many stages may share a CUDA device.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub per_device: u16,
     /// After a failure, go on with what does not need the failed stage.
     #[arg(long, short)]
     pub keep_going: bool,
@@ -145,6 +182,91 @@ pub struct OneStage {
 }
 
 #[derive(Debug, Args)]
+pub struct Export {
+    #[command(flatten)]
+    pub stage: OneStage,
+    /// The file to write; `-` for standard output.
+    #[arg(long, value_name = "FILE")]
+    pub to: PathBuf,
+    /// Add to every sample its id in the pool, its cluster, the scorer that ranked it, its score and
+    /// all its scores.
+    #[arg(long)]
+    pub with_choices: bool,
+    /// One JSON list, or JSON Lines.
+    #[arg(long, value_enum, default_value_t = ExportFormat::Json)]
+    pub format: ExportFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// A JSON list.
+    Json,
+    /// JSON Lines.
+    Jsonl,
+}
+
+impl OneStage {
+    /// The command line that does something else to the experiment as it is changed here.
+    pub fn command(&self, command: &str) -> String {
+        let mut words = vec!["runner".to_string(), command.to_string(), quoted(&self.experiment.to_string_lossy())];
+        if self.store.directory != Path::new(WORK_DIRECTORY) {
+            words.extend(["--store".to_string(), quoted(&self.store.directory.to_string_lossy())]);
+        }
+        let Changes { set, suite, seeds } = &self.changes;
+        words.extend(set.iter().flat_map(|set| ["--set".to_string(), quoted(set)]));
+        words.extend(suite.iter().flat_map(|suite| ["--suite".to_string(), quoted(suite)]));
+        words.extend(seeds.iter().flat_map(|seeds| ["--seeds".to_string(), quoted(seeds)]));
+        words.join(" ")
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "_-./=:,+@%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_string(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Devices {
+    /// Which devices: `auto` for every CUDA device that there is, else the processor; `cpu`; `cuda`; or
+    /// some by their numbers.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: Request,
+    /// Compute with a small model on each device and on the processor, and compare.
+    #[arg(long)]
+    pub check: bool,
+    /// Measure scoring, gradients and training with a drawn model of the config.json in this folder.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "check")]
+    pub measure: Option<PathBuf>,
+    /// Numbers of weights and activations.
+    #[arg(long, requires = "measure", value_parser = ["f32", "bf16"], default_value = "f32")]
+    pub precision: String,
+    /// Samples of a batch.
+    #[arg(long, requires = "measure", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    pub batch: u16,
+    /// Text tokens of a sample, besides those of its image.
+    #[arg(long, requires = "measure", default_value_t = 64, value_parser = clap::value_parser!(u16).range(8..))]
+    pub tokens: u16,
+    /// Rank of the adapter.
+    #[arg(long, requires = "measure", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
+    pub rank: u16,
+    /// Dimensions of projected gradients.
+    #[arg(long, requires = "measure", default_value_t = 8192, value_parser = clap::value_parser!(u16).range(1..))]
+    pub dimensions: u16,
+    /// Compute activations again in backward passes.
+    #[arg(long, requires = "measure")]
+    pub gradient_checkpointing: bool,
+    /// Timed batches, of which the median counts.
+    #[arg(long, requires = "measure", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    pub repeats: u16,
+    #[command(flatten)]
+    pub format: FormatOption,
+}
+
+#[derive(Debug, Args)]
 pub struct Ls {
     /// Only stages of this kind, name or experiment.
     pub filter: Option<String>,
@@ -173,7 +295,7 @@ pub struct Stages {
 #[derive(Debug, Args)]
 pub struct Store {
     /// The work directory, with results, logs and everything made on the way.
-    #[arg(long = "store", value_name = "DIR", default_value = ".runner")]
+    #[arg(long = "store", value_name = "DIR", default_value = WORK_DIRECTORY)]
     pub directory: PathBuf,
 }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::arguments::{Exec, Format};
+use super::devices::Available;
 use super::failure::{Exit, Failure};
 use super::tables::{self, Rendered};
 use super::workspace::Workspace;
@@ -24,15 +25,23 @@ pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
     let mut workspace = Workspace::new(&arguments.store.directory);
     // Everything is planned before anything runs: a mistake in the last experiment is told at once.
     let plans = plans(arguments, &mut workspace, registry)?;
+    let available = Available::here();
+    let devices = available.pool(&arguments.device, usize::from(arguments.per_device))?;
+    plans.iter().try_for_each(|(_, plan)| available.check(plan))?;
     let interrupt = catch_signals()?;
     let executor = ChildProcess::this_program().context("cannot find this program")?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = arguments.jobs.map_or(cores, usize::from);
-    let options = Options { jobs, keep_going: arguments.keep_going };
+    let options = Options { jobs, keep_going: arguments.keep_going, devices };
     let mut exit = Exit::Done;
     for (file, plan) in &plans {
-        let cache = workspace.cache()?;
         let mut teller = Console::new(arguments.format.format.into());
+        if !workspace.fetch(plan, &mut |event| teller.show(&event), &interrupt)? {
+            drop(teller);
+            console::note("interrupted; what was fetched is kept, and the next run goes on with it");
+            return Ok(Exit::Interrupted);
+        }
+        let cache = workspace.cache()?;
         let outcome = run(plan, cache, &executor, &options, &mut |event| teller.show(&event), &interrupt)?;
         drop(teller);
         let rendered = tables::render(plan, &outcome, &workspace)?;

@@ -1,8 +1,11 @@
 //! The commands, and the wiring of everything below them.
 
+mod accelerators;
 mod arguments;
 mod child;
+mod devices;
 mod exec;
+mod export;
 mod failure;
 mod plan;
 mod show;
@@ -29,6 +32,8 @@ pub fn main() -> ExitCode {
         Command::Ls(arguments) => show::ls(arguments),
         Command::Show(arguments) => show::show(arguments),
         Command::Log(arguments) => plan::log(arguments, &registry),
+        Command::Export(arguments) => export::export(arguments, &registry),
+        Command::Devices(arguments) => accelerators::devices(arguments),
         Command::Stages(arguments) => stages::stages(arguments.kind.as_deref(), &registry),
         Command::Stage { call } => Ok(child::stage(call, &registry)),
     };

@@ -137,7 +137,8 @@ pub fn log(arguments: &OneStage, registry: &Registry) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn find(arguments: &OneStage, registry: &Registry) -> Result<(Workspace, Plan, StageIndex), Failure> {
+/// The stage that a command is about, in its plan.
+pub fn find(arguments: &OneStage, registry: &Registry) -> Result<(Workspace, Plan, StageIndex), Failure> {
     let mut workspace = Workspace::new(&arguments.store.directory);
     let plan = workspace.plan(&arguments.experiment, &arguments.changes.overrides(), registry)?;
     let stage = plan.find(&arguments.stage).map_err(|error| Failure::usage(error.to_string(), None))?;

@@ -125,6 +125,7 @@ fn entry_text(cache: &Cache, entry: &Entry) -> Result<String, Failure> {
     line("finished", &timestamp(provenance.started + provenance.wall));
     line("took", &format!("{}, {} of processor time", duration(provenance.wall), duration(provenance.cpu)));
     line("memory", &format!("{memory} at most"));
+    line("device", &provenance.device.to_string());
     line("host", &provenance.origin.host);
     line("git commit", provenance.origin.git_commit.as_deref().unwrap_or("none"));
     line("runner", &provenance.origin.runner);

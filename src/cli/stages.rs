@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::failure::{Exit, Failure};
 use crate::console;
-use crate::stage::{Input, Param, ParamKind, Registry, Signature};
+use crate::stage::{Execution, Input, Param, ParamKind, Registry, Signature};
 use crate::text::did_you_mean;
 
 /// Lists the kinds, or documents one.
@@ -70,10 +70,15 @@ fn reference(signature: &Signature) -> String {
         let _ = writeln!(text, "  {name}: {}", domain(param));
         paragraph(&mut text, &param.doc);
     }
+    let Execution { threads, micro_batch, device, gradient_checkpointing } = &signature.execution;
+    let device = match signature.accelerated {
+        true => "an accelerator, where there is one".to_string(),
+        false => device.to_string(),
+    };
     let _ = write!(
         text,
-        "\nExecution (never part of the key)\n  threads: {}\n  micro_batch: {}\n",
-        signature.execution.threads, signature.execution.micro_batch
+        "\nExecution (never part of the key)\n  threads: {threads}\n  micro_batch: {micro_batch}\n  device: {device}\n  \
+         gradient_checkpointing: {gradient_checkpointing}\n",
     );
     text
 }

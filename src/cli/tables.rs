@@ -113,8 +113,14 @@ mod tests {
         let spec = serde_yaml::from_str(
             "{name: t, rows: skill, metrics: [evaluate.metrics], columns: [accuracy, chance, samples]}",
         );
-        let benchmark =
-            Benchmark { skill: "counting".into(), metric: "exact_match".into(), value, chance: 25.0, samples: 8 };
+        let benchmark = Benchmark {
+            skill: "counting".into(),
+            metric: "exact_match".into(),
+            value,
+            chance: 25.0,
+            samples: 8,
+            details: Default::default(),
+        };
         let metrics = Metrics { benchmarks: [("count".to_string(), benchmark)].into_iter().collect() };
         let run = Run { steps: vec![metrics], ..Run::default() };
         let table = Table::build(&spec.unwrap(), "A toy", &[run]).unwrap();

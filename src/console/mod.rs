@@ -69,6 +69,11 @@ pub fn print(text: &str) {
     let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
 }
 
+/// The standard output, for results that are too large for one text.
+pub fn output() -> impl Write {
+    io::BufWriter::new(io::stdout().lock())
+}
+
 /// Writes a line to the standard error.
 pub fn note(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");

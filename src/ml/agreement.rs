@@ -23,7 +23,7 @@ use super::precision::Precision;
 use super::projection::Projection;
 use super::samples::Inputs;
 use super::weights::Checkpoint;
-use crate::device::Device;
+use crate::devices::Device;
 
 /// How far a device is from the processor in one kind of computation.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,7 +4,7 @@ use burn::backend::{Autodiff, Flex};
 use burn::tensor::backend::AutodiffBackend;
 
 use super::kernels::Kernels;
-use crate::device::Device;
+use crate::devices::Device;
 
 /// What models compute with on one class of devices.
 pub trait Compute: Kernels {

@@ -1,7 +1,7 @@
 //! Encoded samples with their images, and the inputs of a forward pass that are made of them.
 //! Unaware of where samples come from.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, ensure};
 use rayon::prelude::*;
@@ -10,6 +10,7 @@ use super::batch::{Batch, Padding};
 use super::config::{LlavaConfig, VisionConfig};
 use super::conversation::{Encoded, IMAGE_MARK, Labelled, Tokenizer, Turn};
 use super::preprocess::{Images, Preprocessor};
+use crate::images::Place;
 use crate::text::ticked_list;
 
 /// A sample as its owner has it.
@@ -19,8 +20,8 @@ pub struct Item {
     pub name: String,
     /// Questions and answers.
     pub turns: Vec<(String, String)>,
-    /// Image files, in the order of the `<image>` marks.
-    pub images: Vec<PathBuf>,
+    /// Where its images are, in the order of the `<image>` marks.
+    pub images: Vec<Place>,
 }
 
 /// Which answers are labelled, and how long a sample may be.
@@ -36,7 +37,7 @@ pub struct Encoding {
 pub struct Samples {
     names: Vec<String>,
     encoded: Vec<Encoded>,
-    files: Vec<Vec<PathBuf>>,
+    places: Vec<Vec<Place>>,
     /// What images are read with, and the token that stands for them; none where the model reads text only.
     images: Option<(Images, u32)>,
     pad: u32,
@@ -110,7 +111,7 @@ impl Samples {
         };
         Ok(Samples {
             names: items.iter().map(|item| item.name.clone()).collect(),
-            files: items.iter().map(|item| item.images.clone()).collect(),
+            places: items.iter().map(|item| item.images.clone()).collect(),
             encoded,
             images: config.vision.as_ref().map(images).transpose()?,
             pad: config.pad_token,
@@ -157,12 +158,12 @@ impl Samples {
         let image = self.images.as_ref().map(|(_, token)| *token);
         let text = Batch::new(&encoded, Padding::Right, self.pad, image);
         let Some((images, _)) = &self.images else { return Ok(Inputs { text, pixels: vec![] }) };
-        let files = indices.iter().flat_map(|index| {
-            self.files[*index][..self.encoded[*index].images].iter().map(|file| (&self.names[*index], file))
+        let places = indices.iter().flat_map(|index| {
+            self.places[*index][..self.encoded[*index].images].iter().map(|place| (&self.names[*index], place))
         });
-        let files: Vec<(&String, &PathBuf)> = files.collect();
-        let load = |(name, file): (&String, &PathBuf)| images.load(file).with_context(|| format!("sample `{name}`"));
-        let loaded = files.into_par_iter().map(load).collect::<anyhow::Result<Vec<_>>>()?;
+        let places: Vec<(&String, &Place)> = places.collect();
+        let load = |(name, place): (&String, &Place)| images.load(place).with_context(|| format!("sample `{name}`"));
+        let loaded = places.into_par_iter().map(load).collect::<anyhow::Result<Vec<_>>>()?;
         let mut pixels = Vec::with_capacity(loaded.iter().map(|image| image.len()).sum());
         loaded.iter().for_each(|image| pixels.extend_from_slice(image));
         Ok(Inputs { text, pixels })

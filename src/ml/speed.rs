@@ -3,8 +3,6 @@
 
 use std::time::Instant;
 
-use burn::tensor::backend::Backend;
-
 use super::backward::Backward;
 use super::batch::{Batch, Padding};
 use super::config::LlavaConfig;
@@ -20,7 +18,7 @@ use super::precision::Precision;
 use super::projection::Projection;
 use super::samples::Inputs;
 use super::score::{Perplexity, likelihood};
-use crate::device::Device;
+use crate::devices::Device;
 
 /// What is measured with.
 #[derive(Debug, Clone)]

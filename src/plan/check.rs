@@ -1,9 +1,10 @@
 //! Values against the signature of a stage kind.
 
-use serde_json::{Map, Number, Value as Json};
+use serde_json::{Number, Value as Json};
 
+use crate::devices::Device;
 use crate::spec::{Map as NodeMap, Node, Problem, ProblemKind, Problems, Value};
-use crate::stage::{Execution, Param, ParamKind};
+use crate::stage::{Execution, Param, ParamKind, Signature};
 
 /// The value of a param of `stage` as its signature wants it: numbers in one form, so that equal
 /// values are equal JSON. A path stays the text that was written.
@@ -82,30 +83,49 @@ fn expected(kind: ParamKind) -> &'static str {
     }
 }
 
-/// `defaults` with what an experiment says instead, all of it already without references.
-pub(super) fn execution(stage: &str, defaults: &Execution, said: &NodeMap, problems: &mut Problems) -> Execution {
-    let mut execution = defaults.clone();
-    let Ok(Json::Object(known)) = serde_json::to_value(defaults) else { return execution };
+/// The defaults of `signature` with what an experiment says instead, all of it already without
+/// references; and whether the scheduler chooses the device.
+pub(super) fn execution(
+    stage: &str,
+    signature: Option<&Signature>,
+    said: &NodeMap,
+    problems: &mut Problems,
+) -> (Execution, bool) {
+    let accelerated = signature.is_some_and(|signature| signature.accelerated);
+    let mut execution = signature.map(|signature| signature.execution.clone()).unwrap_or_default();
+    let mut pinned = false;
     for (name, entry) in said {
-        if !known.contains_key(name) {
+        // `null` leaves the default.
+        let node = &entry.node;
+        let Ok(Json::Object(mut changed)) = serde_json::to_value(&execution) else { continue };
+        if !changed.contains_key(name) {
             let owner = Some(format!("`execution` of `{stage}`"));
-            problems.add(ProblemKind::unknown("key", name, owner, known.keys()).at(entry.key));
+            problems.add(ProblemKind::unknown("key", name, owner, changed.keys()).at(entry.key));
+            continue;
+        }
+        if node.is_null() {
             continue;
         }
         let what = format!("`execution.{name}` of `{stage}`");
-        let mut changed: Map<String, Json> = match serde_json::to_value(&execution) {
-            Ok(Json::Object(map)) => map,
-            _ => continue,
-        };
-        changed.insert(name.clone(), entry.node.to_json());
-        let positive = !matches!(entry.node.value, Value::Integer(value) if value < 1);
+        changed.insert(name.clone(), node.to_json());
+        let positive = !matches!(node.value, Value::Integer(value) if value < 1);
         match serde_json::from_value(Json::Object(changed)) {
             Ok(read) if positive => execution = read,
             _ => {
-                problems
-                    .add(ProblemKind::wrong_type(what, "a whole number from 1 up", &entry.node).at(entry.node.mark));
+                let expected = match name.as_str() {
+                    "device" => "`cpu`, or `cuda:0` with the number of the device",
+                    "gradient_checkpointing" => "`true` or `false`",
+                    _ => "a whole number from 1 up",
+                };
+                problems.add(ProblemKind::wrong_type(what, expected, node).at(node.mark));
+                continue;
             }
         }
+        pinned |= name == "device";
+        if name == "device" && execution.device != Device::Cpu && signature.is_some() && !accelerated {
+            let expected = "`cpu`: its kind computes on no other device";
+            problems.add(ProblemKind::wrong_type(what, expected, node).at(node.mark));
+        }
     }
-    execution
+    (execution, accelerated && !pinned)
 }

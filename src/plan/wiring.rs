@@ -45,6 +45,8 @@ pub(super) struct Wired<'a> {
     /// The slots of the signature that something is wired to.
     pub inputs: HashMap<&'a str, Option<Link<'a>>>,
     pub execution: Execution,
+    /// Whether the scheduler chooses the device.
+    pub accelerated: bool,
 }
 
 /// The params of a stage before its seed and step are known.
@@ -426,17 +428,31 @@ fn wire_stage<'a>(
         (Some(signature), Value::Map(said)) => Params::Each(settings(name, signature, said, stage.mark, problems)),
         _ => Params::Whole(&stage.params),
     };
-    let mut execution = signature.map(|signature| signature.execution.clone()).unwrap_or_default();
-    let said: Result<Map, Problem> = stage
-        .execution
-        .iter()
-        .map(|(key, entry)| Ok((key.clone(), Entry { key: entry.key, node: scope.resolve(&entry.node)? })))
-        .collect();
-    match said {
-        Ok(said) => execution = check::execution(name, &execution, &said, problems),
-        Err(problem) => problems.add(problem),
-    }
-    Wired { name, mark: stage.mark, signature, params, inputs: HashMap::new(), execution }
+    let said = execution(name, &stage.execution, scope).unwrap_or_else(|problem| {
+        problems.add(problem);
+        Map::new()
+    });
+    let (execution, accelerated) = check::execution(name, signature, &said, problems);
+    Wired { name, mark: stage.mark, signature, params, inputs: HashMap::new(), execution, accelerated }
+}
+
+/// What an experiment says of how to run a stage, without references, over what it extends.
+fn execution(stage: &str, node: &Node, scope: &Scope<'_>) -> Result<Map, Problem> {
+    let mut resolved = scope.resolve(node)?;
+    let wrong = |what: String, found: &Node| ProblemKind::wrong_type(what, "a map", found).at(found.mark);
+    let mut own = match std::mem::replace(&mut resolved.value, Value::Null) {
+        Value::Map(own) => own,
+        Value::Null => return Ok(Map::new()),
+        value => return Err(wrong(format!("`execution` of `{stage}`"), &Node { value, ..resolved })),
+    };
+    let Some(Entry { node: extended, .. }) = own.shift_remove("extends") else { return Ok(own) };
+    let mut whole = match extended.value {
+        Value::Map(whole) => whole,
+        Value::Null => return Ok(own),
+        _ => return Err(wrong(format!("what `execution` of `{stage}` extends"), &extended)),
+    };
+    whole.extend(own);
+    Ok(whole)
 }
 
 /// The params of a stage in the order of its signature.

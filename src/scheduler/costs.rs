@@ -97,6 +97,7 @@ mod tests {
                 inputs: producer.into_iter().map(|stage| ("in".to_string(), source(stage))).collect(),
                 outputs: IndexMap::from([("out".to_string(), "text".to_string())]),
                 execution: Execution::default(),
+                accelerated: false,
             });
         }
         plan

@@ -2,8 +2,8 @@
 //!
 //! 1. Every stage whose producers are done is looked up: it is done too, or awaits an equal one that
 //!    runs, or must run.
-//! 2. Of those that must run, as many are started as there are free slots for, the head of the
-//!    longest chain first.
+//! 2. Of those that must run, as many are started as there are free slots and places on devices for,
+//!    the head of the longest chain first.
 //! 3. If none runs now, the run is over. Otherwise the loop waits for news (`news.rs`), and goes on
 //!    at 1.
 
@@ -23,6 +23,7 @@ use super::run::Options;
 use super::state::{State, States};
 use super::worker::Work;
 use crate::cache::{Cache, CacheError, Lookup, Origin, Outputs, Recorded, Ticket};
+use crate::devices::Device;
 use crate::digest::Digest;
 use crate::fingerprint::{DirtyReason, Key};
 use crate::plan::{Plan, Source, StageIndex};
@@ -33,11 +34,20 @@ const OUTLOOK: Duration = Duration::from_secs(1);
 
 /// A stage that runs.
 pub(super) struct Running {
-    pub slots: usize,
+    pub share: Share,
     pub since: Instant,
     pub log: PathBuf,
     /// The share of its work that is done, by its own account.
     pub done: f64,
+}
+
+/// What a stage takes of the machine.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    /// Processor slots.
+    pub slots: usize,
+    /// What it computes on: a place there.
+    pub device: Device,
 }
 
 /// A run in progress.
@@ -125,9 +135,9 @@ impl Engine<'_> {
                 stop.store(true, Ordering::Relaxed);
                 (self.events)(Event::Stopping);
             }
-            while let Some((stage, slots)) = self.next() {
+            while let Some((stage, share)) = self.next() {
                 if let Some(miss) = self.prepare(stage)? {
-                    self.start((stage, slots), miss, scope, executor, stop, &sender)?;
+                    self.start((stage, share), miss, scope, executor, stop, &sender)?;
                 }
             }
             if !self.unsettled.is_empty() {
@@ -197,24 +207,29 @@ impl Engine<'_> {
         self.unsettled.extend(self.plan.consumers(stage));
     }
 
-    /// The ready stage to start now, with its slots: the head of the longest chain that fits.
-    fn next(&self) -> Option<(StageIndex, usize)> {
+    /// The ready stage to start now, with what it takes: the head of the longest chain that fits.
+    fn next(&self) -> Option<(StageIndex, Share)> {
         if self.stopping || (!self.failures.is_empty() && !self.options.keep_going) {
             return None;
         }
         let jobs = self.options.jobs.max(1);
-        let taken: usize = self.running.values().map(|running| running.slots).sum();
-        let slots = |stage: StageIndex| self.plan[stage].execution.threads.clamp(1, jobs);
+        let taken: usize = self.running.values().map(|running| running.share.slots).sum();
+        let load = |device: Device| self.running.values().filter(|running| running.share.device == device).count();
+        let share = |stage: StageIndex| {
+            let planned = &self.plan[stage];
+            let slots = planned.execution.threads.clamp(1, jobs);
+            let device = self.options.devices.place(planned, load)?;
+            (slots <= jobs - taken).then_some((stage, Share { slots, device }))
+        };
         let ready = self.states.iter().filter_map(|(stage, state)| match state {
-            State::Ready(_) if slots(stage) <= jobs - taken => Some(stage),
+            State::Ready(_) => share(stage),
             _ => None,
         });
         // Of equally long chains the first in the plan.
-        let longest = ready.reduce(|best, stage| match self.ranks[stage.index()] > self.ranks[best.index()] {
-            true => stage,
+        ready.reduce(|best, next| match self.ranks[next.0.index()] > self.ranks[best.0.index()] {
+            true => next,
             false => best,
-        })?;
-        Some((longest, slots(longest)))
+        })
     }
 
     /// Takes the right to write the result of a ready stage. `None` if its result is there after all,
@@ -238,7 +253,7 @@ impl Engine<'_> {
     /// Runs a stage in a thread of its own.
     fn start<'scope>(
         &mut self,
-        (stage, slots): (StageIndex, usize),
+        (stage, share): (StageIndex, Share),
         (key, ticket): (Key, Ticket),
         scope: &'scope Scope<'scope, '_>,
         executor: &'scope dyn Executor,
@@ -248,9 +263,9 @@ impl Engine<'_> {
         let planned = &self.plan[stage];
         let kind = planned.kind.clone();
         let reasons = self.reasons(stage, &key)?;
-        (self.events)(Event::Started { stage: planned.name().to_string(), kind, reasons });
-        let work = self.work(stage, slots, &key, ticket);
-        self.running.insert(stage, Running { slots, since: Instant::now(), log: work.log.clone(), done: 0.0 });
+        (self.events)(Event::Started { stage: planned.name().to_string(), kind, device: share.device, reasons });
+        let work = self.work(stage, share, &key, ticket);
+        self.running.insert(stage, Running { share, since: Instant::now(), log: work.log.clone(), done: 0.0 });
         self.states.set(stage, State::Running(key.fingerprint));
         let reporter = Reporter { stage, news: news.clone() };
         scope.spawn(move || {
@@ -268,7 +283,7 @@ impl Engine<'_> {
     }
 
     /// Everything that the thread of a stage needs.
-    fn work(&self, stage: StageIndex, slots: usize, key: &Key, ticket: Ticket) -> Work {
+    fn work(&self, stage: StageIndex, share: Share, key: &Key, ticket: Ticket) -> Work {
         let planned = &self.plan[stage];
         let mut inputs = BTreeMap::new();
         let mut artifacts = Vec::new();
@@ -284,7 +299,8 @@ impl Engine<'_> {
             inputs.insert(slot.clone(), path);
         }
         let mut execution = planned.execution.clone();
-        execution.threads = slots;
+        execution.threads = share.slots;
+        execution.device = share.device;
         let call = Call {
             kind: planned.kind.clone(),
             params: planned.params.clone(),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::devices::Device;
 use crate::fingerprint::DirtyReason;
 
 /// Something that happened. Stages are named by their display names.
@@ -25,12 +26,41 @@ pub enum Event {
         /// Stages of the experiment that are not in the plan because they are equal to one that is.
         shared: usize,
     },
+    /// Files from elsewhere are brought here before the stages that read them run.
+    Fetching {
+        /// What they are, as the experiment names it.
+        what: String,
+        /// How many files.
+        files: usize,
+        /// Bytes of them.
+        bytes: u64,
+        /// How many of these are to be downloaded. The others are here, and are only checked.
+        missing: u64,
+    },
+    /// Some of their bytes are here.
+    FetchProgress {
+        /// What they are.
+        what: String,
+        /// Bytes done.
+        done: u64,
+    },
+    /// All of them are here and are what they should be.
+    Fetched {
+        /// What they are.
+        what: String,
+        /// Bytes that were downloaded.
+        bytes: u64,
+        /// How long it took, in seconds.
+        wall: f64,
+    },
     /// A stage runs now.
     Started {
         /// The stage.
         stage: String,
         /// Its kind.
         kind: String,
+        /// What it computes on.
+        device: Device,
         /// Why it runs.
         reasons: Vec<DirtyReason>,
     },
@@ -62,6 +92,8 @@ pub enum Event {
         cpu: f64,
         /// The most memory that it had, in bytes, where that is known.
         memory: Option<u64>,
+        /// What it computed on.
+        device: Device,
     },
     /// The result of a stage that might have had to run was in the cache, or was made by an equal
     /// stage meanwhile.

@@ -9,6 +9,7 @@
 
 mod child;
 mod costs;
+mod devices;
 mod engine;
 mod event;
 mod examine;
@@ -20,6 +21,7 @@ mod state;
 mod worker;
 
 pub use child::ChildProcess;
+pub use devices::DevicePool;
 pub use event::{Event, StageFailure, Summary};
 pub use examine::{Examination, Examined, Verdict, examine};
 pub use executor::{Executor, Halt, InProcess, Job, Usage};

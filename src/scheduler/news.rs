@@ -11,6 +11,7 @@ use super::origin;
 use super::state::State;
 use super::worker::{Done, Trouble};
 use crate::cache::{CacheError, Provenance};
+use crate::devices::Device;
 use crate::digest::Digest;
 use crate::plan::StageIndex;
 use crate::stage::{Progress, Update};
@@ -80,7 +81,7 @@ impl Engine<'_> {
         let awaiting = self.states.iter().filter(|(_, state)| matches!(state, State::Awaiting(_)));
         self.unsettled.extend(awaiting.map(|(stage, _)| stage).collect::<Vec<_>>());
         match result {
-            Ok(done) => self.done(stage, done),
+            Ok(done) => self.done(stage, running.share.device, done),
             Err(Trouble::Stopped) => {
                 // Left for the next run.
                 self.states.set(stage, State::Waiting);
@@ -99,7 +100,7 @@ impl Engine<'_> {
         }
     }
 
-    fn done(&mut self, stage: StageIndex, done: Done) -> Result<(), CacheError> {
+    fn done(&mut self, stage: StageIndex, device: Device, done: Done) -> Result<(), CacheError> {
         let planned = &self.plan[stage];
         let State::Running(fingerprint) = self.states[stage] else { unreachable!("a stage ended that did not run") };
         let provenance = Provenance {
@@ -110,11 +111,12 @@ impl Engine<'_> {
             wall: done.wall,
             cpu: done.usage.cpu,
             memory: done.usage.memory,
+            device,
             origin: self.origin.get_or_insert_with(origin::here).clone(),
         };
         let outputs = self.cache.record(done.sealed, &provenance)?;
         let Provenance { name, kind, wall, cpu, memory, .. } = provenance;
-        (self.events)(Event::Finished { stage: name, wall, cpu, memory });
+        (self.events)(Event::Finished { stage: name, wall, cpu, memory, device });
         self.finish(stage, fingerprint, outputs, true);
         if self.costs.learn(&kind, wall) {
             self.rank();

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
+use super::devices::DevicePool;
 use super::engine::Engine;
 use super::event::{Event, StageFailure, Summary};
 use super::examine::examine;
@@ -13,12 +14,21 @@ use crate::digest::Digest;
 use crate::plan::{self, Plan};
 
 /// How to run a plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Processor slots; a stage takes as many as it has threads. At least one.
     pub jobs: usize,
     /// Whether stages that do not depend on a failed one are still started.
     pub keep_going: bool,
+    /// The devices on which accelerated stages run; without any they run on the processor.
+    pub devices: DevicePool,
+}
+
+impl Default for Options {
+    /// One stage at a time on the processor, until one fails.
+    fn default() -> Options {
+        Options { jobs: 1, keep_going: false, devices: DevicePool::default() }
+    }
 }
 
 /// What a run came to.

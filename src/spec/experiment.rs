@@ -35,8 +35,8 @@ pub struct Stage {
     pub inputs: Map,
     /// A map of params, or a reference to one.
     pub params: Node,
-    /// How to run it.
-    pub execution: Map,
+    /// How to run it: a map, or a reference to one, which `extends` in a map can be too.
+    pub execution: Node,
 }
 
 /// A fold over a list: the stages once for each element, each step seeing the one before.
@@ -116,8 +116,9 @@ fn read_stages(what: &str, node: &Node, problems: &mut Problems) -> IndexMap<Str
         let part = |key: &str| parts.get(key).map(|entry| &entry.node);
         let mut submap =
             |key: &str| part(key).map(|node| map(&format!("`{key}` of `{name}`"), node, problems)).unwrap_or_default();
-        let (inputs, execution) = (submap("inputs"), submap("execution"));
-        let params = part("params").cloned().unwrap_or_else(|| Node::empty_map(entry.key));
+        let inputs = submap("inputs");
+        let whole = |key: &str| part(key).cloned().unwrap_or_else(|| Node::empty_map(entry.key));
+        let (params, execution) = (whole("params"), whole("execution"));
         let kind = part("use").cloned();
         if kind.is_none() {
             let hint = Some("name its stage kind with `use:`".to_string());

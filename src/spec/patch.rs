@@ -16,6 +16,9 @@ pub fn merge(base: &mut Node, patch: Node) {
                 match entries.get_mut(&name) {
                     Some(existing) => {
                         existing.key = entry.key;
+                        if name == "execution" && entry.node.as_map().is_some() {
+                            extend_reference(&mut existing.node);
+                        }
                         merge(&mut existing.node, entry.node);
                     }
                     None => {
@@ -25,6 +28,14 @@ pub fn merge(base: &mut Node, patch: Node) {
             }
         }
         (_, value) => *base = Node::new(patch.mark, value),
+    }
+}
+
+/// Turns a reference to a map into a map that extends it, so that parts of it can be changed.
+fn extend_reference(node: &mut Node) {
+    if node.as_str().is_some_and(|text| text.contains("${")) {
+        let reference = Entry { key: node.mark, node: node.clone() };
+        node.value = Value::Map(Map::from([("extends".to_string(), reference)]));
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::device::Device;
+use crate::devices::Device;
 use crate::digest::Digest;
 
 /// How a stage runs. Nothing here may change its result, and nothing here is part of its key.
@@ -19,10 +19,10 @@ pub struct Execution {
     pub threads: usize,
     /// Samples that pass through the model together, where a stage reads a pool.
     pub micro_batch: usize,
-    /// What it computes on.
+    /// What the stage computes on. Where an experiment says nothing, the scheduler chooses it.
     pub device: Device,
-    /// Whether activations are computed again in the backward pass: less memory, more time, the same
-    /// numbers.
+    /// Whether a backward pass computes the activations of a layer again instead of keeping them: less
+    /// memory, about a third more time, the same numbers.
     pub gradient_checkpointing: bool,
 }
 

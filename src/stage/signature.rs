@@ -20,6 +20,9 @@ pub struct Signature {
     /// The rest of the documentation.
     #[serde(default)]
     pub doc: String,
+    /// Whether it computes on an accelerator where there is one.
+    #[serde(default)]
+    pub accelerated: bool,
     /// Input slots by name.
     #[serde(default)]
     pub inputs: IndexMap<String, Input>,
@@ -104,7 +107,8 @@ pub enum ParamKind {
     /// A finite number.
     Number,
     /// A file or directory outside the store. It enters the key by its content digest, never by
-    /// its name, and is relative to the file that says it.
+    /// its name, and is relative to the file that says it; or a value of the Hugging Face Hub,
+    /// `hf://…`, which enters by the digest of its listing.
     Path,
     /// A text.
     String,

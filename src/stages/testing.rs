@@ -30,8 +30,10 @@ impl Bench {
     pub fn pool(&self, slot: &str, count: usize) {
         let sample = |number: usize| Sample {
             id: format!("d/{number}"),
+            source_id: None,
             dataset: "d".into(),
             skill: None,
+            source: None,
             images: vec![],
             turns: vec![Turn { question: "What?".into(), answer: "That".into() }],
         };

@@ -195,9 +195,9 @@ fn results_are_listed_and_say_where_they_come_from() {
     exit 0
     --- stdout
     result        kind    stage    finished                 took   size
-    [digest]  ingest  e: data  [date]  [time]  535 B
-    [digest]  select  e: pick  [date]  [time]  519 B
-    [digest]  prune   e: few   [date]  [time]  379 B
+    [digest]  ingest  e: data  [date]  [time]  664 B
+    [digest]  select  e: pick  [date]  [time]  632 B
+    [digest]  prune   e: few   [date]  [time]  476 B
     --- stderr
     3 results
     "#);
@@ -205,7 +205,7 @@ fn results_are_listed_and_say_where_they_come_from() {
     exit 0
     --- stdout
     result        kind   stage   finished                 took   size
-    [digest]  prune  e: few  [date]  [time]  379 B
+    [digest]  prune  e: few  [date]  [time]  476 B
     --- stderr
     1 result
     "#);
@@ -222,6 +222,7 @@ fn results_are_listed_and_say_where_they_come_from() {
     finished    [date]
     took        [time], [time] of processor time
     memory      [memory] at most
+    device      cpu
     git commit  none
     runner      0.1.0
     log         .runner/logs/[digest].log
@@ -237,7 +238,7 @@ fn results_are_listed_and_say_where_they_come_from() {
       pool: b3:[digest]
 
     output pool
-      pool [digest], 379 B
+      pool [digest], 476 B
       samples: 1
       datasets: 1
       dropped: 1
@@ -498,5 +499,38 @@ fn the_reference_comes_from_the_declarations() {
     Execution (never part of the key)
       threads: 1
       micro_batch: 32
+      device: an accelerator, where there is one
+      gradient_checkpointing: false
     "#);
+}
+
+#[test]
+fn a_device_that_is_not_there_is_a_usage_error() {
+    let project = project();
+    assert_snapshot!(exec(&project, &["--device", "gpu"]), @r#"
+    exit 2
+    --- stderr
+    error: `--device gpu` names no device
+    hint: write `auto`, `cpu`, `cuda`, or devices by their numbers, such as `cuda:0,cuda:1`
+    "#);
+    if !runner::devices::CUDA {
+        assert_snapshot!(exec(&project, &["--device", "cuda:0"]), @r#"
+        exit 2
+        --- stderr
+        error: this build has no CUDA
+        hint: build with `--features cuda`, or compute on the processor with `--device cpu`
+        "#);
+        let pinned = EXPERIMENT.to_string()
+            + "  train: {use: train, inputs: {data: pick.subset}, execution: {device: cuda:0}}\n";
+        assert_snapshot!(exec(&Project::of(&pinned).write("data.json", DATA), &[]), @r#"
+        exit 2
+        --- stderr
+        error: `train` asks for a device: this build has no CUDA
+        hint: build with `--features cuda`, or compute on the processor with `--device cpu`
+        "#);
+    }
+    assert!(!project.path().join(".runner/staging").exists(), "nothing was run");
+    let events = project.json(&[&EXEC[..], &["--format", "json", "--device", "cpu", "--per-device", "2"]].concat());
+    assert_eq!((&events[1]["event"], &events[1]["device"]), (&"started".into(), &"cpu".into()));
+    assert_eq!(project.json(&["show", "few", "--format", "json"])[0]["device"], "cpu");
 }

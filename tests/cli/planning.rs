@@ -204,3 +204,40 @@ fn a_cycle_of_any_length_is_named_whole() {
         assert_eq!(problems.matches('→').count(), length, "{problems}");
     }
 }
+
+/// `execution` of every stage that is planned on a device or otherwise than by default.
+fn executions(plan: &Plan) -> String {
+    let line = |stage| {
+        let planned = &plan[stage];
+        let runner::stage::Execution { micro_batch, device, gradient_checkpointing, .. } = &planned.execution;
+        let device = if planned.accelerated { "any device".to_string() } else { device.to_string() };
+        format!("{}: {micro_batch} on {device}, checkpointing {gradient_checkpointing}\n", planned.name())
+    };
+    plan.order().map(line).collect()
+}
+
+#[test]
+fn how_to_run_can_come_from_the_suite_and_be_changed_in_parts() {
+    let text = "\
+suite: {execution: {train: {micro_batch: 4, gradient_checkpointing: true}, score: null}}
+stages:
+  data: {use: ingest, params: {name: data, path: d.json}}
+  model: {use: train, inputs: {data: data.pool}, execution: \"${suite.execution.train}\"}
+  scores: {use: score, inputs: {model: model.model, pool: data.pool}, execution: \"${suite.execution.score}\"}
+  again: {use: train, inputs: {data: data.pool}, execution: {extends: \"${suite.execution.train}\", device: cpu}, params: {seed: 1}}
+";
+    let project = Project::of(text);
+    assert_snapshot!(executions(&plan(&project)), @r#"
+    data: 32 on cpu, checkpointing false
+    model: 4 on any device, checkpointing true
+    scores: 32 on any device, checkpointing false
+    again: 4 on cpu, checkpointing true
+    "#);
+    let set = ["model.execution.micro_batch=2", "suite.execution.train.device=cuda:1", "scores.execution.device=cpu"];
+    assert_snapshot!(executions(&project.plan(&declared(), &overrides(&set)).unwrap()), @r#"
+    data: 32 on cpu, checkpointing false
+    model: 2 on cuda:1, checkpointing true
+    scores: 32 on cpu, checkpointing false
+    again: 4 on cpu, checkpointing true
+    "#);
+}

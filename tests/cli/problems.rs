@@ -434,7 +434,7 @@ stages:
       |
     2 |   a: {use: ingest, params: {name: a}}
       |   ^
-      = hint: add `path:` to its `params`. The JSON file.
+      = hint: add `path:` to its `params`. The dataset: a file, or the folder of its files.
 
     error: stage `b` lacks the input `model`
      --> e.yaml:3:3
@@ -803,5 +803,57 @@ fn a_problem_of_one_arm_names_it() {
        = hint: there is `a`
 
     1 problem; nothing was run
+    "#);
+}
+
+#[test]
+fn how_to_run_a_stage_is_checked_too() {
+    let text = "\
+suite: {execution: [4]}
+stages:
+  a: {use: ingest, params: {name: a, path: a.json}, execution: {device: cuda:0}}
+  b: {use: train, inputs: {data: a.pool}, execution: {device: gpu, gradient_checkpointing: 1}}
+  c: {use: train, inputs: {data: a.pool}, execution: \"${suite.execution}\", params: {seed: 1}}
+  d: {use: train, inputs: {data: a.pool}, execution: {extends: 4, micro_batch: 0}, params: {seed: 2}}
+  e: {use: train, inputs: {data: a.pool}, execution: 4, params: {seed: 3}}
+";
+    assert_snapshot!(Project::of(text).problems(&[]), @r#"
+    error: `execution` of `c` must be a map, not a list
+     --> e.yaml:1:20
+      |
+    1 | suite: {execution: [4]}
+      |                    ^
+
+    error: `execution.device` of `a` must be `cpu`: its kind computes on no other device, not the text `cuda:0`
+     --> e.yaml:3:73
+      |
+    3 |   a: {use: ingest, params: {name: a, path: a.json}, execution: {device: cuda:0}}
+      |                                                                         ^^^^^^
+
+    error: `execution.device` of `b` must be `cpu`, or `cuda:0` with the number of the device, not the text `gpu`
+     --> e.yaml:4:63
+      |
+    4 |   b: {use: train, inputs: {data: a.pool}, execution: {device: gpu, gradient_checkpointing: 1}}
+      |                                                               ^^^
+
+    error: `execution.gradient_checkpointing` of `b` must be `true` or `false`, not the number 1
+     --> e.yaml:4:92
+      |
+    4 |   b: {use: train, inputs: {data: a.pool}, execution: {device: gpu, gradient_checkpointing: 1}}
+      |                                                                                            ^
+
+    error: what `execution` of `d` extends must be a map, not the number 4
+     --> e.yaml:6:64
+      |
+    6 |   d: {use: train, inputs: {data: a.pool}, execution: {extends: 4, micro_batch: 0}, params: {seed: 2}}
+      |                                                                ^
+
+    error: `execution` of `e` must be a map, not the number 4
+     --> e.yaml:7:54
+      |
+    7 |   e: {use: train, inputs: {data: a.pool}, execution: 4, params: {seed: 3}}
+      |                                                      ^
+
+    6 problems; nothing was run
     "#);
 }

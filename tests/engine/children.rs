@@ -21,7 +21,7 @@ fn script(text: &str) -> ChildProcess {
 
 fn run(text: &str) -> (Project, Story) {
     let project = Project::new();
-    let story = project.run_by(&plan(), Options { jobs: 1, keep_going: false }, &script(text));
+    let story = project.run_by(&plan(), Options { jobs: 1, keep_going: false, ..Options::default() }, &script(text));
     (project, story)
 }
 
@@ -82,7 +82,7 @@ fn a_killed_child_leaves_no_row_and_nothing_in_the_store() {
 fn a_program_that_is_not_there_is_a_failure() {
     let project = Project::new();
     let missing = ChildProcess::new("/no/such/program".into(), ["__stage"]);
-    let story = project.run_by(&plan(), Options { jobs: 1, keep_going: false }, &missing);
+    let story = project.run_by(&plan(), Options { jobs: 1, keep_going: false, ..Options::default() }, &missing);
     let message = &story.outcome.failures[0].message;
     assert!(message.starts_with("cannot run its process: "), "{message}");
 }
@@ -92,12 +92,17 @@ fn interrupted(text: &str) -> (Project, Story, Duration) {
     let project = Project::new();
     let mut since = Instant::now();
     let executor = script(text);
-    let story = project.run_until(&plan(), Options { jobs: 1, keep_going: false }, &executor, |event, interrupt| {
-        if matches!(event, Event::Progress { .. }) {
-            since = Instant::now();
-            interrupt.store(true, std::sync::atomic::Ordering::Relaxed);
-        }
-    });
+    let story = project.run_until(
+        &plan(),
+        Options { jobs: 1, keep_going: false, ..Options::default() },
+        &executor,
+        |event, interrupt| {
+            if matches!(event, Event::Progress { .. }) {
+                since = Instant::now();
+                interrupt.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+        },
+    );
     (project, story, since.elapsed())
 }
 
@@ -113,7 +118,7 @@ fn an_interrupt_ends_a_child_with_all_that_it_started_and_the_next_run_goes_on()
     assert_eq!(project.left_in("staging").len(), 0);
 
     let next = script(r#"echo done > "$out/text.txt""#);
-    let story = project.run_by(&plan(), Options { jobs: 1, keep_going: false }, &next);
+    let story = project.run_by(&plan(), Options { jobs: 1, keep_going: false, ..Options::default() }, &next);
     assert!(story.outcome.is_complete());
 }
 

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use indexmap::IndexMap;
 use runner::cache::{Cache, Found, Lookup, Origin, Provenance, Ticket};
+use runner::devices::Device;
 use runner::fingerprint::Key;
 use serde_json::{Map, json};
 
@@ -41,6 +42,7 @@ fn provenance() -> Provenance {
         wall: 2.0,
         cpu: 3.0,
         memory: Some(4),
+        device: Device::Cpu,
         origin,
     }
 }

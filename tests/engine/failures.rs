@@ -47,7 +47,7 @@ fn without_keep_going_nothing_is_started_after_a_failure() {
 fn with_keep_going_the_rest_runs_and_what_is_below_is_skipped() {
     let project = Project::new();
     let plan = sketch("").plan;
-    let story = project.run_with(&plan, Options { jobs: 1, keep_going: true });
+    let story = project.run_with(&plan, Options { jobs: 1, keep_going: true, ..Options::default() });
     assert_eq!(story.ran(), ["bad", "good"]);
     let skipped: Vec<&Event> = story.events.iter().filter(|event| matches!(event, Event::Skipped { .. })).collect();
     let skip = |stage: &str| Event::Skipped { stage: stage.to_string(), because: "bad".to_string() };
@@ -107,7 +107,7 @@ fn an_interrupted_run_keeps_what_is_finished_and_the_next_one_goes_on() {
     }
     let toys = crate::toys::registry();
     let executor = runner::scheduler::InProcess::new(&toys);
-    let options = Options { jobs: 1, keep_going: false };
+    let options = Options { jobs: 1, keep_going: false, ..Options::default() };
     let story = project.run_until(&sketch.plan, options, &executor, |event, interrupt| {
         if matches!(event, Event::Finished { stage, .. } if stage == "s2") {
             interrupt.store(true, std::sync::atomic::Ordering::Relaxed);

@@ -155,7 +155,7 @@ fn the_store_is_the_same_whatever_runs_in_parallel() {
     };
     let (one, many) = (Project::new(), Project::new());
     one.run(&plan);
-    many.run_with(&plan, Options { jobs: 8, keep_going: false });
+    many.run_with(&plan, Options { jobs: 8, keep_going: false, ..Options::default() });
     assert_eq!(contents(&one.path("work/store")), contents(&many.path("work/store")));
 }
 
@@ -171,7 +171,7 @@ fn a_stage_that_became_equal_to_another_while_both_waited_runs_once() {
     let two = sketch.stage("two", "length", json!({}), &[xyz]);
     sketch.join("below one", "!", &[one]);
     sketch.join("below two", "!", &[two]);
-    let story = project.run_with(&sketch.plan, Options { jobs: 4, keep_going: false });
+    let story = project.run_with(&sketch.plan, Options { jobs: 4, keep_going: false, ..Options::default() });
     let below: Vec<&str> = story.ran().into_iter().filter(|name| name.starts_with("below")).collect();
     assert_eq!(below.len(), 1, "{:?}", story.ran());
     assert_eq!(story.outcome.summary.fresh, 1);

@@ -93,7 +93,7 @@ fn an_input_that_is_damaged_during_the_run_is_made_again_before_it_is_read() {
     let damaged = project.artifact(&plan, "middle").join("text.txt");
     let toys = crate::toys::registry();
     let executor = runner::scheduler::InProcess::new(&toys);
-    let options = runner::scheduler::Options { jobs: 2, keep_going: false };
+    let options = runner::scheduler::Options { jobs: 2, keep_going: false, ..Default::default() };
     // The examination finds everything in order; the bytes are looked at when `end` starts.
     let story = project.run_until(&plan, options, &executor, |event, _| {
         if matches!(event, Event::Planned { .. }) {

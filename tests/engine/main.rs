@@ -2,6 +2,7 @@
 
 mod children;
 mod commits;
+mod devices;
 mod failures;
 mod freshness;
 mod integrity;

@@ -28,7 +28,7 @@ fn stages_run_at_the_same_time_as_far_as_there_are_slots() {
     for name in ["a", "b", "c"] {
         sketch.stage(name, "meet", json!({"name": name, "place": place, "number": 3}), &[]);
     }
-    let story = project.run_with(&sketch.plan, Options { jobs: 3, keep_going: false });
+    let story = project.run_with(&sketch.plan, Options { jobs: 3, keep_going: false, ..Options::default() });
     assert!(story.outcome.is_complete(), "{:?}", story.outcome.failures);
 }
 
@@ -41,7 +41,7 @@ fn a_stage_takes_as_many_slots_as_it_has_threads() {
         stage.execution.threads = if number == 3 { 2 } else { 1 };
         sketch.plan.add(stage);
     }
-    let story = project.run_with(&sketch.plan, Options { jobs: 2, keep_going: false });
+    let story = project.run_with(&sketch.plan, Options { jobs: 2, keep_going: false, ..Options::default() });
     assert!(story.outcome.is_complete());
     let mut running = Vec::new();
     for event in &story.events {

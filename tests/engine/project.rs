@@ -46,7 +46,7 @@ impl Project {
     }
 
     pub fn run(&self, plan: &Plan) -> Story {
-        self.run_with(plan, Options { jobs: 1, keep_going: false })
+        self.run_with(plan, Options { jobs: 1, keep_going: false, ..Options::default() })
     }
 
     pub fn run_with(&self, plan: &Plan, options: Options) -> Story {
@@ -184,6 +184,7 @@ pub fn planned(name: &str, kind: &str, params: Value, inputs: &[StageIndex]) -> 
         inputs: inputs.iter().enumerate().map(|(slot, stage)| (slot.to_string(), source(stage))).collect(),
         outputs: IndexMap::from([("out".to_string(), "text".to_string())]),
         execution: Execution::default(),
+        accelerated: false,
     }
 }
 

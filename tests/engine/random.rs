@@ -51,7 +51,7 @@ proptest! {
     ) {
         let project = Project::new();
         let cold = plan(&graph, None);
-        let story = project.run_with(&cold, Options { jobs, keep_going: false });
+        let story = project.run_with(&cold, Options { jobs, keep_going: false, ..Options::default() });
         let mut finished = HashSet::new();
         let mut started = HashSet::new();
         for event in &story.events {
@@ -70,7 +70,7 @@ proptest! {
 
         let changed = change.index(graph.len());
         let warm = plan(&graph, Some(changed));
-        let story = project.run_with(&warm, Options { jobs, keep_going: false });
+        let story = project.run_with(&warm, Options { jobs, keep_going: false, ..Options::default() });
         let ran: HashSet<String> = story.ran().into_iter().map(str::to_string).collect();
         prop_assert_eq!(ran, descendants(&warm, StageIndex::new(changed)));
     }

@@ -17,7 +17,7 @@ macro_rules! declaration {
 
 /// All toys.
 pub fn registry() -> Registry {
-    Registry::new(&[&Write, &Join, &Length, &Read, &Fail, &Meet, &Peek])
+    Registry::new(&[&Write, &Join, &Length, &Read, &Fail, &Meet, &Peek, &Compute])
 }
 
 /// The text in an artifact of a toy.
@@ -160,5 +160,19 @@ impl Stage for Peek {
     fn run(&self, context: &Context<'_>) -> anyhow::Result<()> {
         let place: String = context.params::<std::collections::BTreeMap<String, String>>()?.remove("place").unwrap();
         write(context, &fs::read_to_string(Path::new(&place).join("note"))?)
+    }
+}
+
+/// Writes what it computes on; as `meet` does, once as many as the param `number` run at once.
+struct Compute;
+
+impl Stage for Compute {
+    fn declaration(&self) -> &'static str {
+        "{kind: compute, version: 1, summary: A toy., accelerated: true, outputs: {out: {kind: text, doc: The text.}}}"
+    }
+
+    fn run(&self, context: &Context<'_>) -> anyhow::Result<()> {
+        Meet.run(context)?;
+        write(context, &context.execution().device.to_string())
     }
 }

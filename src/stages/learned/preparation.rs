@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::artifact::{Pool, Sample};
+use crate::artifact::{PoolReader, Sample};
 use crate::digest::Digest;
 use crate::ml::adapter::StoredAdapter;
 use crate::ml::conversation::Labelled;
@@ -19,7 +19,7 @@ pub fn items(context: &Context<'_>, roots: &[Digest], samples: &[Sample]) -> any
     let item = |sample: &Sample| Item {
         name: sample.id.clone(),
         turns: sample.turns.iter().map(|turn| (turn.question.clone(), turn.answer.clone())).collect(),
-        images: sample.images.iter().map(|image| roots[image.root].join(&image.path)).collect(),
+        images: sample.images.iter().map(|image| image.place(&roots)).collect(),
     };
     Ok(samples.iter().map(item).collect())
 }
@@ -31,26 +31,31 @@ const WINDOW: usize = 8192;
 /// The samples of an input, window by window.
 pub struct Windows<'a> {
     context: &'a Context<'a>,
-    pool: Pool,
+    pool: PoolReader,
 }
 
 impl<'a> Windows<'a> {
     /// The samples of the pool in an input slot.
     pub fn open(context: &'a Context<'a>, slot: &str) -> anyhow::Result<Windows<'a>> {
-        Ok(Windows { context, pool: Pool::read(context.input(slot)?)? })
+        Ok(Windows { context, pool: PoolReader::open(context.input(slot)?)? })
     }
 
     /// How many samples there are.
     pub fn len(&self) -> usize {
-        self.pool.samples.len()
+        self.pool.len()
     }
 
     /// The windows in the order of the pool, with the samples as items.
-    pub fn windows(&self) -> impl Iterator<Item = anyhow::Result<(Vec<Sample>, Vec<Item>)>> {
-        self.pool.samples.chunks(WINDOW).map(|samples| {
-            let items = items(self.context, &self.pool.roots, samples)?;
-            Ok((samples.to_vec(), items))
-        })
+    pub fn windows(&self) -> anyhow::Result<impl Iterator<Item = anyhow::Result<(Vec<Sample>, Vec<Item>)>>> {
+        let mut samples = self.pool.samples()?;
+        Ok(std::iter::from_fn(move || {
+            let window: anyhow::Result<Vec<Sample>> = samples.by_ref().take(WINDOW).collect();
+            match window {
+                Ok(window) if window.is_empty() => None,
+                Ok(window) => Some(items(self.context, self.pool.roots(), &window).map(|items| (window, items))),
+                Err(error) => Some(Err(error)),
+            }
+        }))
     }
 }
 

@@ -90,7 +90,7 @@ impl Job for Run<'_> {
         let names: Vec<&str> = params.scorers.iter().map(|scorer| scorer.name()).collect();
         let mut scores = ScoresWriter::create(context.output("scores")?, pool.len(), &names)?;
         let mut done = 0;
-        for window in pool.windows() {
+        for window in pool.windows()? {
             let (samples, items) = window?;
             let encoded = encode(context, &checkpoint, &items, params.max_length)?;
             let blind = removed.then(|| {

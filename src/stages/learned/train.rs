@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::preparation::{encode, items};
 use crate::artifact::{CurvePoint, Pool, write_json_lines, write_summary};
+use crate::ml::adapter::StoredAdapter;
 use crate::ml::device::{self, Compute, Job};
 use crate::ml::initial;
 use crate::ml::llava::Llava;
@@ -75,10 +76,19 @@ impl Job for Run<'_> {
         let pool = Pool::read(context.input("data")?)?;
         let samples = encode(context, &checkpoint, &items(context, &pool.roots, &pool.samples)?, params.max_length)?;
         let mut model = Llava::<B::Differentiable>::load(&checkpoint, params.precision, device)?;
+        let (mut rank, mut alpha) = (params.rank, params.alpha);
         let trained = match params.method {
             Method::Full => Trained::Everything,
             Method::Lora => {
-                lora::attach(&mut model, params.rank, params.alpha, params.dropout, params.seed);
+                match context.external("adapter") {
+                    Some(folder) => {
+                        let stored = StoredAdapter::read(&folder.path)?;
+                        lora::restore(&mut model, &stored)
+                            .with_context(|| format!("cannot use the adapter `{}`", folder.path.display()))?;
+                        (rank, alpha) = (stored.rank, stored.alpha);
+                    }
+                    None => lora::attach(&mut model, rank, alpha, params.dropout, params.seed),
+                }
                 Trained::Adapters
             }
         };
@@ -105,7 +115,7 @@ impl Job for Run<'_> {
 
         let directory = context.output("model")?;
         if params.method == Method::Lora {
-            let adapter = lora::merge(&mut model, params.rank, params.alpha, params.dropout);
+            let adapter = lora::merge(&mut model, rank, alpha, params.dropout);
             adapter.write(directory)?;
         }
         model.store(&mut checkpoint.weights);

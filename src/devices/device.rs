@@ -1,4 +1,4 @@
-//! What is computed on: this machine's processor and its accelerators. Unaware of what is computed.
+//! What a stage computes on.
 
 use std::fmt;
 use std::str::FromStr;
