@@ -3,6 +3,7 @@
 mod arguments;
 mod child;
 mod devices;
+mod estimates;
 mod exec;
 mod export;
 mod failure;

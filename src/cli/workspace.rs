@@ -1,6 +1,7 @@
 //! The work directory of a command: the cache, opened when it is first needed, and the files outside
 //! of it that experiments name.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::cache::{Cache, CacheError};
@@ -8,13 +9,15 @@ use crate::console;
 use crate::digest::Digest;
 use crate::mini;
 use crate::plan::{self, Externals, Plan};
-use crate::spec::{self, Overrides};
+use crate::spec::{self, Document, Overrides, Problems};
 use crate::stage::Registry;
 
 use super::failure::Failure;
 
 /// What paths that the miniature suite makes start with.
 const MINI: &str = "mini:";
+/// What names in the Hugging Face hub start with.
+const HUB: &str = "hf://";
 
 /// The work directory of a command.
 pub struct Workspace {
@@ -57,12 +60,7 @@ impl Workspace {
 
     /// Plans the experiment in a file.
     pub fn plan(&mut self, file: &Path, overrides: &Overrides, registry: &Registry) -> Result<Plan, Failure> {
-        let read = spec::read(file, overrides);
-        let (document, problems) = read.map_err(|error| {
-            let message = format!("cannot read `{}`: {error}", file.display());
-            Failure::usage(message, Some("name the file of an experiment, such as `experiments/table3.yaml`"))
-        })?;
-        let Some(document) = document else { return Err(Failure::Problems(problems.tidy(1))) };
+        let (document, problems) = read(file, overrides)?;
         plan::plan(&document, registry, self, problems).map_err(Failure::Problems)
     }
 
@@ -75,6 +73,56 @@ impl Workspace {
         }
         mini::make(part, &path).map_err(|error| error.to_string())?;
         Ok(if rest.is_empty() { path } else { path.join(rest) })
+    }
+}
+
+/// Reads the experiment in a file, with what is wrong with it so far.
+pub fn read(file: &Path, overrides: &Overrides) -> Result<(Document, Problems), Failure> {
+    let read = spec::read(file, overrides);
+    let (document, problems) = read.map_err(|error| {
+        let message = format!("cannot read `{}`: {error}", file.display());
+        Failure::usage(message, Some("name the file of an experiment, such as `experiments/table3.yaml`"))
+    })?;
+    match document {
+        Some(document) => Ok((document, problems)),
+        None => Err(Failure::Problems(problems.tidy(1))),
+    }
+}
+
+/// A workspace for those who only look: what is not there is noted, and stands for itself. Nothing is
+/// fetched from elsewhere.
+pub struct Lenient<'w> {
+    workspace: &'w mut Workspace,
+    /// What is not there, by its place, and why.
+    pub missing: BTreeMap<PathBuf, String>,
+}
+
+impl Lenient<'_> {
+    /// A lenient view of a workspace.
+    pub fn new(workspace: &mut Workspace) -> Lenient<'_> {
+        Lenient { workspace, missing: BTreeMap::new() }
+    }
+}
+
+impl Externals for Lenient<'_> {
+    fn locate(&self, value: &str, relative_to: &Path) -> Result<PathBuf, String> {
+        if value.starts_with(HUB) {
+            return Ok(PathBuf::from(value));
+        }
+        // A place is needed for what is not there too.
+        let place = || std::path::absolute(relative_to.join(value)).map_err(|error| error.to_string());
+        self.workspace.locate(value, relative_to).or_else(|_| place())
+    }
+
+    fn digest(&mut self, path: &Path) -> Result<Digest, String> {
+        let reason = match path.try_exists() {
+            _ if path.starts_with(HUB) => "is fetched when the experiment runs".to_string(),
+            Ok(true) => return self.workspace.digest(path),
+            Ok(false) => "there is no such file or folder".to_string(),
+            Err(error) => error.to_string(),
+        };
+        self.missing.insert(path.to_path_buf(), reason);
+        Ok(Digest::of(format!("missing: {}", path.display()).as_bytes()))
     }
 }
 

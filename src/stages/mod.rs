@@ -3,6 +3,7 @@
 
 mod alignment;
 mod dataset;
+pub mod estimate;
 mod ingest;
 #[cfg(feature = "ml")]
 mod learned;

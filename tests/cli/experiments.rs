@@ -123,20 +123,20 @@ fn the_full_suite_has_the_settings_of_the_paper() {
     let plan = shipped("table3.yaml", &["suite.root=/data"], Some("full"));
     let of = |name: &str| &plan[plan.find(name).unwrap()];
     let train = of("Random/s0/t1/train");
-    let said = |params: &serde_json::Map<String, serde_json::Value>, names: &[&str]| -> Vec<String> {
-        names.iter().map(|name| format!("{name}={}", params[*name])).collect()
-    };
-    let names =
-        ["rank", "alpha", "dropout", "epochs", "batch", "learning_rate", "projector_learning_rate", "precision"];
-    assert_eq!(
-        said(&train.params, &names).join(" "),
-        "rank=128 alpha=256.0 dropout=0.05 epochs=1.0 batch=128 learning_rate=0.0002 projector_learning_rate=2e-5 \
-         precision=\"bf16\""
-    );
+    let settings = serde_json::json!({
+        "rank": 128, "alpha": 256.0, "dropout": 0.05, "epochs": 1.0, "batch": 128, "learning_rate": 2.0e-4,
+        "projector_learning_rate": 2.0e-5, "precision": "bf16", "max_length": 2048,
+    });
+    for (name, value) in settings.as_object().unwrap() {
+        assert_eq!(train.params[name], *value, "{name}");
+    }
     assert!(train.accelerated && train.execution.gradient_checkpointing);
     assert_eq!(train.execution.micro_batch, 8);
     let gradient = of("Random/s0/t1/gradient");
-    assert_eq!(said(&gradient.params, &["layers", "dimensions"]), ["layers=[15]", "dimensions=8192"]);
+    assert_eq!(
+        (gradient.params["layers"].to_string(), &gradient.params["dimensions"]),
+        ("[15]".to_string(), &8192.into())
+    );
     assert_eq!(of("Random/s0/t1/select").params["budget"], 25_000);
     assert_eq!(of("Random/s0/t1/prune").params["budget"], 100_000);
     assert_eq!(of("No pruning/s0/t1/cluster").params["clusters"], 10);

@@ -1,6 +1,7 @@
 //! The stories that cross layers, in one binary.
 
 mod commands;
+mod estimates;
 mod experiments;
 mod exports;
 mod layers;
