@@ -154,8 +154,9 @@ impl Estimates {
             basis.push("what the same kinds with the same model did on this machine".to_string());
         }
         if timed(false) {
+            let images = if *images == 1.0 { "1 image".to_string() } else { format!("{images} images") };
             basis.push(format!(
-                "a device that sustains {} TFLOP/s (`--tflops`), {text_tokens} text tokens and {images} image(s) per sample",
+                "a device that sustains {} TFLOP/s (`--tflops`), with {text_tokens} text tokens and {images} per sample",
                 self.tflops
             ));
         }
@@ -317,4 +318,51 @@ fn rate(
     // What the device had of its own memory is not recorded.
     let memory = entry.provenance.memory.filter(|_| entry.provenance.device.class() == "cpu");
     Some((shape.parameters() as u64, Rate { speed: operations / wall, memory: memory.map(|bytes| bytes as f64) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::{Origin, Provenance};
+    use crate::fingerprint::Key;
+    use crate::stage::Device;
+
+    /// 1000 samples that were scored in 10 s by the model of the full suite.
+    #[test]
+    fn a_recorded_rate_is_what_the_same_work_takes_by_first_principles_over_its_time() {
+        let work = tempfile::tempdir().unwrap();
+        let cache = Cache::open(work.path()).unwrap();
+        let (pool, base) = (Digest::of(b"pool"), Digest::of(b"base"));
+        std::fs::create_dir_all(cache.path(&pool)).unwrap();
+        std::fs::write(cache.path(&pool).join("summary.json"), r#"{"samples": 1000}"#).unwrap();
+        let suites = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/suites");
+        let outside = HashMap::from([(base, suites.join("full/llava-1.5-7b"))]);
+
+        let params = json!({"scorers": ["el2n"], "precision": "bf16"}).as_object().unwrap().clone();
+        let inputs = BTreeMap::from([("model".to_string(), base), ("pool".to_string(), pool)]);
+        let Key { fingerprint, text: key } = Key::new("score", 1, &params, &inputs);
+        let origin = Origin { host: host(), git_commit: None, runner: "0".into() };
+        let provenance = |device| Provenance {
+            kind: "score".into(),
+            name: "score".into(),
+            experiment: "e".into(),
+            started: 0.0,
+            wall: 10.0,
+            cpu: 10.0,
+            memory: Some(7),
+            device,
+            origin: origin.clone(),
+        };
+        let of = |device| {
+            let entry =
+                Entry { fingerprint, key: key.clone(), outputs: BTreeMap::new(), provenance: provenance(device) };
+            rate(&entry, &cache, &outside, &mut Models::new(), &Assumed::default()).unwrap()
+        };
+        let shape = Shape::read(&outside[&base]).unwrap();
+        let sample = shape.layers_forward(846.0) + shape.head_forward(846.0) + shape.image_forward();
+        let (model, found) = of(Device::Cpu);
+        assert_eq!(model, shape.parameters() as u64);
+        assert_eq!(found, Rate { speed: sample * 1000.0 / 10.0, memory: Some(7.0) });
+        assert_eq!(of(Device::Cuda(0)).1.memory, None, "the memory of the device is not recorded");
+    }
 }
