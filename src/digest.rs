@@ -48,6 +48,11 @@ impl Digest {
         self.hex()[..12].to_string()
     }
 
+    /// The first 16 bytes: enough to tell millions of things apart.
+    pub fn first_half(&self) -> [u8; 16] {
+        std::array::from_fn(|index| self.0[index])
+    }
+
     /// The 64 hexadecimal digits without the prefix, for file names.
     pub fn hex(&self) -> String {
         blake3::Hash::from_bytes(self.0).to_hex().to_string()

@@ -25,10 +25,12 @@
 //! | 1 | [`spec`] | YAML → typed syntax with marks | files' meaning, stages' code |
 //! | 1 | [`report`] | tables, exporters, golden comparison | where numbers come from |
 //! | 1 | [`artifact`] | what flows between stages: one typed reader/writer per artifact kind | |
+//! | 1 | [`hub`] | files of the Hugging Face Hub: what there is, and bringing it here | everything above |
 //! | 0 | `ml` | a small burn library: models, losses, gradients, projection, training | everything above |
 //! | 0 | [`selection`] | the paper's algorithms on slices | files, tensors' devices |
 //! | 0 | [`mini`] | makes the miniature suite: datasets, benchmarks, tokenizer | everything above |
 //! | 0 | [`devices`] | which accelerators this build and machine have | stages |
+//! | 0 | [`images`] | images where they are: files, base64 text, cells of Parquet files | samples, pools, models |
 //! | 0 | [`digest`], [`text`] | hashing; plurals, lists, did-you-mean | |
 
 pub mod artifact;
@@ -38,6 +40,8 @@ pub mod console;
 pub mod devices;
 pub mod digest;
 pub mod fingerprint;
+pub mod hub;
+pub mod images;
 pub mod mini;
 #[cfg(feature = "ml")]
 pub mod ml;

@@ -218,6 +218,7 @@ mod tests {
             source_id: None,
             dataset: "d".into(),
             skill: None,
+            source: None,
             images: vec![],
             turns: vec![Turn { question: "What?".into(), answer: "That".into() }],
         }

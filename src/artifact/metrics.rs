@@ -21,6 +21,10 @@ pub struct Benchmark {
     pub chance: f64,
     /// How many samples it has.
     pub samples: usize,
+    /// Further figures of the benchmark, such as `f1` or `category/random`, in percent; `unreadable` is
+    /// the number of answers in which the metric found nothing that it looks for.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub details: IndexMap<String, f64>,
 }
 
 /// The results of one checkpoint, by benchmark.
@@ -45,6 +49,10 @@ pub struct Answer {
     /// right.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answered: Option<String>,
+    /// What the metric took the answer to be, such as `B`; absent where it takes the text as it is, or
+    /// found nothing that it looks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_as: Option<String>,
     /// The score of this answer, from 0 to 1.
     pub score: f64,
 }

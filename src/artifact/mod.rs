@@ -6,7 +6,7 @@
 //!
 //! | kind | files | type |
 //! |---|---|---|
-//! | `pool`, `subset` | `pool.json`, `samples.jsonl`; a subset also `choices.jsonl`, `shares.jsonl` | [`Pool`], [`Choice`], [`Share`] |
+//! | `pool`, `subset` | `pool.json`, `samples.jsonl`; a subset also `choices.jsonl`, `shares.jsonl` | [`Pool`], [`PoolReader`], [`PoolWriter`], [`Choice`], [`Share`] |
 //! | `vectors` | `vectors.safetensors`, `ids.json` | [`Vectors`] |
 //! | `clusters` | `clusters.safetensors`, `ids.json` | [`Clusters`] |
 //! | `scores` | `scores.safetensors`, `ids.json` | [`Scores`] |
@@ -15,14 +15,19 @@
 //! | `metrics` | `metrics.json` | [`Metrics`] |
 //! | `answers` | `answers.jsonl` | [`Answer`] |
 
+pub mod checkpoint;
 mod columns;
 mod export;
 mod files;
 mod metrics;
 mod pool;
+mod rows;
+mod samples;
 
 pub use columns::{Clusters, Scores, Vectors, align};
 pub use export::{Exported, Layout, Reasons, export};
 pub use files::{read_json, read_json_lines, write_json, write_json_lines, write_summary};
 pub use metrics::{Answer, Benchmark, CurvePoint, Metrics};
 pub use pool::{Choice, Drop, ImageReference, Pool, Sample, Share, Turn};
+pub use rows::{ScoresWriter, VectorsWriter};
+pub use samples::{PoolReader, PoolWriter};

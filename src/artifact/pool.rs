@@ -1,14 +1,14 @@
 //! Samples: the pool that grows with every dataset, and the subset that a step trains on.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::files::{read_json, read_json_lines, write_json, write_json_lines, write_summary};
+use super::samples::{PoolReader, PoolWriter};
 use crate::digest::Digest;
+use crate::images::{Part, Place};
 
 /// One instruction-tuning sample: a conversation about no, one or several images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub struct Sample {
     /// The skill that the dataset says it exercises, if it says so. Nothing selects by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skill: Option<String>,
+    /// Which part of the dataset it came from, if the dataset says so; see [`Sample::source`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// The images in the order of the `<image>` marks in the questions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<ImageReference>,
@@ -30,13 +33,16 @@ pub struct Sample {
     pub turns: Vec<Turn>,
 }
 
-/// An image file outside the store.
+/// An image outside the store: a file, or a part of one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageReference {
     /// Index into [`Pool::roots`].
     pub root: usize,
-    /// Path below the root, with `/` between its parts.
+    /// Path of the file below the root, with `/` between its parts; empty, if the root is the file.
     pub path: String,
+    /// Which part of the file.
+    #[serde(default, skip_serializing_if = "Part::is_whole")]
+    pub part: Part,
 }
 
 /// One exchange of a conversation.
@@ -64,20 +70,12 @@ pub struct Drop {
 /// All data that a step may choose from.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Pool {
-    /// The content digests of the image folders.
+    /// The content digests of the folders and files that images are in.
     pub roots: Vec<Digest>,
     /// The samples, in the order of their arrival.
     pub samples: Vec<Sample>,
     /// What was dropped on the way.
     pub drops: Vec<Drop>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Head {
-    roots: Vec<Digest>,
-    drops: Vec<Drop>,
-    samples_by_dataset: BTreeMap<String, usize>,
-    samples_by_skill: BTreeMap<String, usize>,
 }
 
 /// Why a sample is in a subset.
@@ -117,36 +115,46 @@ pub struct Share {
     pub entropies: IndexMap<String, Option<f64>>,
 }
 
+impl Sample {
+    /// Which part of the dataset it came from: what the dataset says, or else the first folder of its
+    /// first image's path (LLaVA-665K: `coco`, `gqa`, `ocr_vqa`…); `images` without such a folder, `text`
+    /// without an image.
+    pub fn source(&self) -> &str {
+        match (&self.source, self.images.first()) {
+            (Some(source), _) => source,
+            (None, Some(image)) => image.path.split_once('/').map_or("images", |(first, _)| first),
+            (None, None) => "text",
+        }
+    }
+}
+
+impl ImageReference {
+    /// Where the image is, given where the roots are.
+    pub fn place<P: AsRef<Path>>(&self, roots: &[P]) -> Place {
+        let root = roots[self.root].as_ref();
+        // Joining an empty path would add a slash.
+        let file = if self.path.is_empty() { root.to_path_buf() } else { root.join(&self.path) };
+        Place { file, part: self.part }
+    }
+}
+
 impl Pool {
-    /// Reads a pool or subset.
+    /// Reads a pool or subset whole. [`PoolReader`] reads it sample by sample.
     pub fn read(directory: &Path) -> anyhow::Result<Pool> {
-        let head: Head = read_json(&directory.join("pool.json"))?;
-        let samples = read_json_lines(&directory.join("samples.jsonl"))?;
-        Ok(Pool { roots: head.roots, samples, drops: head.drops })
+        let reader = PoolReader::open(directory)?;
+        let samples = reader.samples()?.collect::<anyhow::Result<Vec<Sample>>>()?;
+        Ok(Pool { roots: reader.roots().to_vec(), samples, drops: reader.drops().to_vec() })
     }
 
     /// Writes `pool.json`, `samples.jsonl` and the summary.
     pub fn write(&self, directory: &Path) -> anyhow::Result<()> {
-        let mut head = Head {
-            roots: self.roots.clone(),
-            drops: self.drops.clone(),
-            samples_by_dataset: BTreeMap::new(),
-            samples_by_skill: BTreeMap::new(),
-        };
-        for sample in &self.samples {
-            *head.samples_by_dataset.entry(sample.dataset.clone()).or_default() += 1;
-            if let Some(skill) = &sample.skill {
-                *head.samples_by_skill.entry(skill.clone()).or_default() += 1;
-            }
+        let mut writer = PoolWriter::create(directory)?;
+        for root in &self.roots {
+            writer.root(*root);
         }
-        write_json(&directory.join("pool.json"), &head)?;
-        write_json_lines(&directory.join("samples.jsonl"), &self.samples)?;
-        let dropped: usize = self.drops.iter().map(|drop| drop.count).sum();
-        let datasets = head.samples_by_dataset.len();
-        write_summary(
-            directory,
-            &[("samples", json!(self.samples.len())), ("datasets", json!(datasets)), ("dropped", json!(dropped))],
-        )
+        writer.push(&self.samples)?;
+        writer.drops(self.drops.iter().cloned());
+        writer.finish()
     }
 
     /// The pool of the samples at `indices`, in that order.
@@ -154,59 +162,41 @@ impl Pool {
         let samples = indices.iter().map(|index| self.samples[*index].clone()).collect();
         Pool { roots: self.roots.clone(), samples, drops: self.drops.clone() }
     }
-
-    /// Appends the samples of `other`.
-    pub fn merge(&mut self, other: Pool) {
-        let mut root = Vec::with_capacity(other.roots.len());
-        for digest in &other.roots {
-            root.push(self.roots.iter().position(|known| known == digest).unwrap_or_else(|| {
-                self.roots.push(*digest);
-                self.roots.len() - 1
-            }));
-        }
-        self.samples.extend(other.samples.into_iter().map(|mut sample| {
-            for image in &mut sample.images {
-                image.root = root[image.root];
-            }
-            sample
-        }));
-        self.drops.extend(other.drops);
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn pool(root: &str, dataset: &str) -> Pool {
-        let turn = Turn { question: "<image>\nWhat is it?".into(), answer: "A cat".into() };
-        let image = ImageReference { root: 0, path: "a.png".into() };
-        let sample = Sample {
-            id: format!("{dataset}/0"),
-            source_id: Some(json!(7)),
-            dataset: dataset.into(),
-            skill: Some("attribute".into()),
-            images: vec![image],
-            turns: vec![turn],
-        };
-        Pool { roots: vec![Digest::of(root.as_bytes())], samples: vec![sample], drops: vec![] }
+    fn sample(source: Option<&str>, path: Option<&str>) -> Sample {
+        let image = |path: &str| ImageReference { root: 0, path: path.into(), part: Part::Whole };
+        Sample {
+            id: "d/0".into(),
+            source_id: None,
+            dataset: "d".into(),
+            skill: None,
+            source: source.map(String::from),
+            images: path.map(image).into_iter().collect(),
+            turns: vec![Turn { question: "<image>\nWhat is it?".into(), answer: "A cat".into() }],
+        }
     }
 
     #[test]
-    fn merging_keeps_every_image_under_its_own_root() {
-        let mut all = pool("one", "first");
-        all.merge(pool("two", "second"));
-        all.merge(pool("one", "third"));
-        let roots: Vec<usize> = all.samples.iter().map(|sample| sample.images[0].root).collect();
-        assert_eq!(roots, [0, 1, 0]);
-        assert_eq!(all.roots.len(), 2);
+    fn a_source_is_what_the_dataset_says_or_the_first_folder_of_the_image() {
+        assert_eq!(sample(Some("nlvr2"), Some("a/b.png")).source(), "nlvr2");
+        assert_eq!(sample(None, Some("coco/train2017/a.jpg")).source(), "coco");
+        assert_eq!(sample(None, Some("a.jpg")).source(), "images");
+        assert_eq!(sample(None, None).source(), "text");
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
-        let directory = tempfile::tempdir().unwrap();
-        let written = pool("one", "first");
-        written.write(directory.path()).unwrap();
-        assert_eq!(Pool::read(directory.path()).unwrap(), written);
+    fn a_reference_to_a_file_is_as_short_as_can_be_and_leads_to_its_place() {
+        let image = sample(None, Some("coco/a.jpg")).images.remove(0);
+        assert_eq!(serde_json::to_string(&image).unwrap(), r#"{"root":0,"path":"coco/a.jpg"}"#);
+        assert_eq!(serde_json::from_str::<ImageReference>(r#"{"root":0,"path":"coco/a.jpg"}"#).unwrap(), image);
+        assert_eq!(image.place(&["/data"]).file, Path::new("/data/coco/a.jpg"));
+        let cell = ImageReference { root: 1, path: String::new(), part: Part::Cell { row: 2, image: 0 } };
+        let place = cell.place(&["/data", "/rows.parquet"]);
+        assert_eq!((place.file.to_str(), place.part), (Some("/rows.parquet"), cell.part));
     }
 }

@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::store::Artifact;
+use crate::devices::Device;
 use crate::digest::Digest;
-use crate::stage::Device;
 
 /// Output slot → artifact.
 pub type Outputs = BTreeMap<String, Digest>;

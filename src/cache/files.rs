@@ -36,6 +36,8 @@ pub struct FileDigests {
     known: Mutex<HashMap<PathBuf, (Stat, Digest)>>,
     /// Directories as they were found last, if any later change will show.
     trees: Mutex<HashMap<PathBuf, (Vec<Item>, Digest)>>,
+    /// Files and directories that somebody vouched for, as they were then.
+    vouched: Mutex<HashMap<PathBuf, (Vec<Item>, Digest)>>,
     new: Mutex<Vec<Hashed>>,
 }
 
@@ -49,6 +51,12 @@ impl FileDigests {
     pub fn digest(&self, path: &Path) -> Result<Digest, CacheError> {
         let path = &std::path::absolute(path).map_err(at("find", path))?;
         let problem = || at("read", path);
+        let vouched = lock(&self.vouched).get(path).cloned();
+        if let Some((before, digest)) = vouched
+            && found(path).is_ok_and(|now| now == before)
+        {
+            return Ok(digest);
+        }
         let metadata = fs::metadata(path).map_err(problem())?;
         if !metadata.is_dir() {
             let item = Item { relative: Vec::new(), path: path.clone(), stat: Stat::of(&metadata), link: false };
@@ -73,6 +81,20 @@ impl FileDigests {
             lock(&self.trees).insert(path.clone(), (items, digest));
         }
         Ok(digest)
+    }
+
+    /// Lets `digest` stand for a file or directory as it is now, until it changes: for what is known by
+    /// another digest than that of its bytes, and was checked by that. What is not there may come to be
+    /// no more than what is there may change.
+    ///
+    /// # Errors
+    ///
+    /// If something there cannot be read.
+    pub fn vouch(&self, path: &Path, digest: Digest) -> Result<(), CacheError> {
+        let path = std::path::absolute(path).map_err(at("find", path))?;
+        let items = found(&path).map_err(at("read", &path))?;
+        lock(&self.vouched).insert(path, (items, digest));
+        Ok(())
     }
 
     /// Takes what the database knows.
@@ -115,6 +137,19 @@ impl FileDigests {
         self.remember(new.clone());
         lock(&self.new).extend(new);
         Ok(digests)
+    }
+}
+
+/// What is at a path: the file, the files below it, or nothing.
+fn found(path: &Path) -> io::Result<Vec<Item>> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => walk(path, Links::Follow),
+        Ok(metadata) => {
+            let (path, stat) = (path.to_path_buf(), Stat::of(&metadata));
+            Ok(vec![Item { relative: Vec::new(), path, stat, link: false }])
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
     }
 }
 
@@ -187,6 +222,23 @@ mod tests {
         assert!(digests.take_new().is_empty(), "so young a file is not remembered");
         fs::write(&path, "two").unwrap();
         assert_eq!(digests.digest(&path).unwrap(), Digest::of(b"two"));
+    }
+
+    #[test]
+    fn what_is_vouched_for_has_the_digest_that_was_given_until_it_changes() {
+        let root = tree(&[("a.txt", "one"), ("b/c.txt", "two")]);
+        let digests = FileDigests::default();
+        let given = Digest::of(b"given");
+        let (file, absent) = (root.path().join("a.txt"), root.path().join("absent"));
+        for path in [root.path(), &file, &absent] {
+            digests.vouch(path, given).unwrap();
+            assert_eq!(digests.digest(path).unwrap(), given);
+        }
+        fs::write(&file, "longer").unwrap();
+        assert_eq!(digests.digest(&file).unwrap(), Digest::of(b"longer"));
+        assert_ne!(digests.digest(root.path()).unwrap(), given);
+        fs::write(&absent, "come").unwrap();
+        assert_eq!(digests.digest(&absent).unwrap(), Digest::of(b"come"));
     }
 
     #[test]

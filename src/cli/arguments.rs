@@ -42,6 +42,11 @@ pub enum Command {
     ///
     /// Results already in the work directory are not computed again. Tables go to standard output and
     /// to `<work directory>/results/`.
+    ///
+    /// Where an experiment names a checkpoint `hf://owner/name@revision` or a dataset
+    /// `hf://datasets/owner/name@revision/path`, its files are fetched from the Hugging Face Hub before
+    /// the first stage runs, if a stage that must run reads them. `HF_TOKEN` opens private repositories,
+    /// `HF_HOME` says where the cache is, `HF_HUB_OFFLINE=1` uses only what is there.
     #[command(after_help = EXEC_EXAMPLES)]
     Exec(Exec),
     /// Show what would run, what is fresh and why, and what it would take.
@@ -65,6 +70,9 @@ pub enum Command {
     /// Every sample keeps its `id`, and the order is that of the dataset.
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(Export),
+    /// List what stages can compute on here, check that a device computes right, or measure how fast.
+    #[command(after_help = DEVICES_EXAMPLES)]
+    Devices(Devices),
     /// List the stage kinds, or document one.
     Stages(Stages),
     /// Execute one stage from the description in a file; what `exec` starts for every stage.
@@ -93,6 +101,13 @@ Examples:
   runner export experiments/select.yaml select --to best.json
   runner export experiments/select.yaml select --to - --format jsonl --with-choices | head
   runner export experiments/table3.yaml Random/s0/t2/prune --to pool.json";
+
+const DEVICES_EXAMPLES: &str = "\
+Examples:
+  runner devices                                 the processor and the CUDA devices of this machine
+  runner devices --check                         compare every CUDA device with the processor
+  runner devices --measure llava-1.5-7b/ --precision bf16
+                                                 samples per second with a model of that config.json";
 
 const LS_EXAMPLES: &str = "\
 Examples:
@@ -222,6 +237,43 @@ fn quoted(word: &str) -> String {
         true => word.to_string(),
         false => format!("'{}'", word.replace('\'', r"'\''")),
     }
+}
+
+#[derive(Debug, Args)]
+pub struct Devices {
+    /// Which devices: `auto` for every CUDA device that there is, else the processor; `cpu`; `cuda`; or
+    /// some by their numbers.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: Request,
+    /// Compute with a small model on each device and on the processor, and compare.
+    #[arg(long)]
+    pub check: bool,
+    /// Measure scoring, gradients and training with a drawn model of the config.json in this folder.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "check")]
+    pub measure: Option<PathBuf>,
+    /// Numbers of weights and activations.
+    #[arg(long, requires = "measure", value_parser = ["f32", "bf16"], default_value = "f32")]
+    pub precision: String,
+    /// Samples of a batch.
+    #[arg(long, requires = "measure", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    pub batch: u16,
+    /// Text tokens of a sample, besides those of its image.
+    #[arg(long, requires = "measure", default_value_t = 64, value_parser = clap::value_parser!(u16).range(8..))]
+    pub tokens: u16,
+    /// Rank of the adapter.
+    #[arg(long, requires = "measure", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
+    pub rank: u16,
+    /// Dimensions of projected gradients.
+    #[arg(long, requires = "measure", default_value_t = 8192, value_parser = clap::value_parser!(u16).range(1..))]
+    pub dimensions: u16,
+    /// Compute activations again in backward passes.
+    #[arg(long, requires = "measure")]
+    pub gradient_checkpointing: bool,
+    /// Timed batches, of which the median counts.
+    #[arg(long, requires = "measure", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    pub repeats: u16,
+    #[command(flatten)]
+    pub format: FormatOption,
 }
 
 #[derive(Debug, Args)]

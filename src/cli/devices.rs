@@ -4,10 +4,9 @@ use std::convert::Infallible;
 use std::str::FromStr;
 
 use super::failure::Failure;
-use crate::devices::{self, Found};
+use crate::devices::{self, Device, Found};
 use crate::plan::Plan;
 use crate::scheduler::DevicePool;
-use crate::stage::Device;
 use crate::text::ticked_list;
 
 /// What the user asks for; checked when it is known what there is.
@@ -38,6 +37,17 @@ impl Available {
     /// The devices of a run, each with so many places.
     pub fn pool(&self, request: &Request, places: usize) -> Result<DevicePool, Failure> {
         self.chosen(&request.0).map(|devices| DevicePool::new(devices, places))
+    }
+
+    /// Every device that `request` means: the processor if no other.
+    pub fn all(&self, request: &Request) -> Result<Vec<Device>, Failure> {
+        let chosen = self.chosen(&request.0)?;
+        Ok(if chosen.is_empty() { vec![Device::Cpu] } else { chosen })
+    }
+
+    /// The CUDA devices.
+    pub fn found(&self) -> &[Found] {
+        &self.found
     }
 
     /// The devices that `request` means: none but the processor if the list is empty.

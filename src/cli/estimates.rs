@@ -324,8 +324,8 @@ fn rate(
 mod tests {
     use super::*;
     use crate::cache::{Origin, Provenance};
+    use crate::devices::Device;
     use crate::fingerprint::Key;
-    use crate::stage::Device;
 
     /// 1000 samples that were scored in 10 s by the model of the full suite.
     #[test]

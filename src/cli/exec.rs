@@ -35,8 +35,13 @@ pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
     let options = Options { jobs, keep_going: arguments.keep_going, devices };
     let mut exit = Exit::Done;
     for (file, plan) in &plans {
-        let cache = workspace.cache()?;
         let mut teller = Console::new(arguments.format.format.into());
+        if !workspace.fetch(plan, &mut |event| teller.show(&event), &interrupt)? {
+            drop(teller);
+            console::note("interrupted; what was fetched is kept, and the next run goes on with it");
+            return Ok(Exit::Interrupted);
+        }
+        let cache = workspace.cache()?;
         let outcome = run(plan, cache, &executor, &options, &mut |event| teller.show(&event), &interrupt)?;
         drop(teller);
         let rendered = tables::render(plan, &outcome, &workspace)?;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::cache::CacheError;
 use crate::console::{self, diagnostics};
+use crate::hub::HubError;
 use crate::spec::Problems;
 
 /// The exit codes of the program.
@@ -61,8 +62,9 @@ impl Failure {
                 Exit::Wrong
             }
             Failure::Other(error) => {
-                let hint = error.downcast_ref::<CacheError>().and_then(CacheError::hint);
-                console::report(&format!("{error:#}"), hint);
+                let hint = error.downcast_ref::<CacheError>().and_then(CacheError::hint).map(str::to_string);
+                let hint = hint.or_else(|| error.downcast_ref::<HubError>().and_then(HubError::hint));
+                console::report(&format!("{error:#}"), hint.as_deref());
                 Exit::Failed
             }
         }

@@ -1,5 +1,6 @@
 //! The commands, and the wiring of everything below them.
 
+mod accelerators;
 mod arguments;
 mod child;
 mod devices;
@@ -33,6 +34,7 @@ pub fn main() -> ExitCode {
         Command::Show(arguments) => show::show(arguments),
         Command::Log(arguments) => plan::log(arguments, &registry),
         Command::Export(arguments) => export::export(arguments, &registry),
+        Command::Devices(arguments) => accelerators::devices(arguments),
         Command::Stages(arguments) => stages::stages(arguments.kind.as_deref(), &registry),
         Command::Stage { call } => Ok(child::stage(call, &registry)),
     };

@@ -90,7 +90,8 @@ fn clusters(subset: &Path) -> anyhow::Result<Metrics> {
         let cluster = share.cluster.map_or("the whole pool".to_string(), |cluster| cluster.to_string());
         let by = share.scorer.map_or(String::new(), |scorer| format!(", by {scorer}"));
         let (metric, value, samples) = ("chosen".to_string(), share.chosen as f64, share.size);
-        (cluster.clone(), Benchmark { skill: format!("{cluster}{by}"), metric, value, chance: 0.0, samples })
+        let skill = format!("{cluster}{by}");
+        (cluster, Benchmark { skill, metric, value, chance: 0.0, samples, details: Default::default() })
     };
     Ok(Metrics { benchmarks: shares.into_iter().map(benchmark).collect() })
 }
@@ -128,8 +129,14 @@ mod tests {
         let spec = serde_yaml::from_str(
             "{name: t, rows: skill, metrics: [evaluate.metrics], columns: [accuracy, chance, samples]}",
         );
-        let benchmark =
-            Benchmark { skill: "counting".into(), metric: "exact_match".into(), value, chance: 25.0, samples: 8 };
+        let benchmark = Benchmark {
+            skill: "counting".into(),
+            metric: "exact_match".into(),
+            value,
+            chance: 25.0,
+            samples: 8,
+            details: Default::default(),
+        };
         let metrics = Metrics { benchmarks: [("count".to_string(), benchmark)].into_iter().collect() };
         let run = Run { steps: vec![metrics], ..Run::default() };
         let table = Table::build(&spec.unwrap(), "A toy", &[run]).unwrap();

@@ -1,14 +1,18 @@
 //! The work directory of a command: the cache, opened when it is first needed, and the files outside
 //! of it that experiments name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 
 use crate::cache::{Cache, CacheError};
 use crate::console;
 use crate::digest::Digest;
+use crate::hub::{self, Hub, HubError, Located, Reason, Step};
 use crate::mini;
-use crate::plan::{self, Externals, Plan};
+use crate::plan::{self, Externals, Plan, Refusal};
+use crate::scheduler::{Event, Verdict, examine};
 use crate::spec::{self, Document, Overrides, Problems};
 use crate::stage::Registry;
 
@@ -16,19 +20,18 @@ use super::failure::Failure;
 
 /// What paths that the miniature suite makes start with.
 const MINI: &str = "mini:";
-/// What names in the Hugging Face hub start with.
-const HUB: &str = "hf://";
 
 /// The work directory of a command.
 pub struct Workspace {
     directory: PathBuf,
     cache: Option<Cache>,
+    hub: Hub,
 }
 
 impl Workspace {
     /// The work directory `directory`, which need not be there yet.
     pub fn new(directory: &Path) -> Workspace {
-        Workspace { directory: directory.to_path_buf(), cache: None }
+        Workspace { directory: directory.to_path_buf(), cache: None, hub: Hub::new(&directory.join("hub")) }
     }
 
     /// The work directory, as the user named it.
@@ -64,6 +67,44 @@ impl Workspace {
         plan::plan(&document, registry, self, problems).map_err(Failure::Problems)
     }
 
+    /// Brings here what the stages that are to run read from the Hub. Returns false if `interrupt`
+    /// became true meanwhile.
+    pub fn fetch(
+        &mut self,
+        plan: &Plan,
+        events: &mut dyn FnMut(Event),
+        interrupt: &AtomicBool,
+    ) -> Result<bool, Failure> {
+        if self.hub.is_unused() {
+            return Ok(true);
+        }
+        let examination = examine(plan, self.cache()?)?;
+        let running = plan.order().filter(|stage| examination[*stage].verdict != Verdict::Fresh);
+        let needed: BTreeSet<&Path> = running.flat_map(|stage| plan.read_by(stage)).collect();
+        let needed: Vec<Rc<Located>> = needed.into_iter().filter_map(|path| self.hub.at(path)).collect();
+        self.hub.check_room(&needed).map_err(anyhow::Error::from)?;
+        for located in needed {
+            match self.hub.fetch(&located, interrupt, &mut |step| events(event(&located, step))) {
+                Ok(()) => {}
+                Err(HubError { reason: Reason::Interrupted, .. }) => return Ok(false),
+                Err(error) => return Err(anyhow::Error::from(error).into()),
+            }
+        }
+        // The digest of such a path is not that of its bytes, but of the Hub's listing of them.
+        let files = self.cache()?.files();
+        for path in plan.order().flat_map(|stage| plan.locations(stage).into_values()).collect::<BTreeSet<_>>() {
+            if let Some(located) = self.hub.at(&path) {
+                files.vouch(&path, located.digest)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Finds what a value of the Hub names.
+    fn locate_on_hub(&self, value: &str) -> Result<Rc<Located>, Refusal> {
+        self.hub.locate(value).map_err(|error| Refusal { reason: error.to_string(), hint: error.hint() })
+    }
+
     /// Makes a part of the miniature suite, unless it is there.
     fn make(&self, value: &str) -> Result<PathBuf, String> {
         let (part, rest) = value.split_once('/').unwrap_or((value, ""));
@@ -89,8 +130,8 @@ pub fn read(file: &Path, overrides: &Overrides) -> Result<(Document, Problems), 
     }
 }
 
-/// A workspace for those who only look: what is not there is noted, and stands for itself. Nothing is
-/// fetched from elsewhere.
+/// A workspace for those who only look: what is not there, or cannot be asked for now, is noted and
+/// stands for itself.
 pub struct Lenient<'w> {
     workspace: &'w mut Workspace,
     /// What is not there, by its place, and why.
@@ -105,29 +146,53 @@ impl Lenient<'_> {
 }
 
 impl Externals for Lenient<'_> {
-    fn locate(&self, value: &str, relative_to: &Path) -> Result<PathBuf, String> {
-        if value.starts_with(HUB) {
-            return Ok(PathBuf::from(value));
+    fn locate(&self, value: &str, relative_to: &Path) -> Result<PathBuf, Refusal> {
+        if hub::is_hub(value) {
+            return match self.workspace.hub.locate(value) {
+                Err(HubError { reason: Reason::Offline | Reason::Unreachable { .. }, .. }) => Ok(PathBuf::from(value)),
+                _ => self.workspace.locate(value, relative_to),
+            };
         }
-        // A place is needed for what is not there too.
-        let place = || std::path::absolute(relative_to.join(value)).map_err(|error| error.to_string());
+        // What is not there has a place too.
+        let place = || Ok(std::path::absolute(relative_to.join(value)).map_err(|error| error.to_string())?);
         self.workspace.locate(value, relative_to).or_else(|_| place())
     }
 
-    fn digest(&mut self, path: &Path) -> Result<Digest, String> {
-        let reason = match path.try_exists() {
-            _ if path.starts_with(HUB) => "is fetched when the experiment runs".to_string(),
-            Ok(true) => return self.workspace.digest(path),
-            Ok(false) => "there is no such file or folder".to_string(),
-            Err(error) => error.to_string(),
+    fn digest(&mut self, path: &Path) -> Result<Digest, Refusal> {
+        let reason = match path.to_str().filter(|path| hub::is_hub(path)) {
+            Some(value) => match self.workspace.hub.locate(value) {
+                Err(error) => error.reason.to_string(),
+                Ok(located) => return Ok(located.digest),
+            },
+            None if self.workspace.hub.at(path).is_some() => return self.workspace.digest(path),
+            None => match path.try_exists() {
+                Ok(true) => return self.workspace.digest(path),
+                Ok(false) => "there is no such file or folder".to_string(),
+                Err(error) => error.to_string(),
+            },
         };
         self.missing.insert(path.to_path_buf(), reason);
         Ok(Digest::of(format!("missing: {}", path.display()).as_bytes()))
     }
+
+    fn names(&self, path: &Path) -> Result<Option<Vec<String>>, Refusal> {
+        match self.missing.contains_key(path) {
+            // It is not blamed for what it lacks.
+            true => Ok(Some(["config.json", "model.safetensors"].map(str::to_string).to_vec())),
+            false => self.workspace.names(path),
+        }
+    }
 }
 
 impl Externals for Workspace {
-    fn locate(&self, value: &str, relative_to: &Path) -> Result<PathBuf, String> {
+    fn locate(&self, value: &str, relative_to: &Path) -> Result<PathBuf, Refusal> {
+        if hub::is_hub(value) {
+            let located = self.locate_on_hub(value)?;
+            if let Some(note) = &located.note {
+                console::note(&format!("note: {note}"));
+            }
+            return Ok(located.path.clone());
+        }
         let path = match value.strip_prefix(MINI) {
             Some(part) => self.make(part)?,
             None => relative_to.join(value),
@@ -135,13 +200,39 @@ impl Externals for Workspace {
         let absolute = std::path::absolute(&path).map_err(|error| error.to_string())?;
         match absolute.try_exists() {
             Ok(true) => Ok(absolute),
-            Ok(false) => Err(format!("there is no file or folder `{}`", path.display())),
-            Err(error) => Err(format!("cannot look for `{}`: {error}", path.display())),
+            Ok(false) => Err(format!("there is no file or folder `{}`", path.display()).into()),
+            Err(error) => Err(format!("cannot look for `{}`: {error}", path.display()).into()),
         }
     }
 
-    fn digest(&mut self, path: &Path) -> Result<Digest, String> {
+    fn digest(&mut self, path: &Path) -> Result<Digest, Refusal> {
+        if let Some(located) = self.hub.at(path) {
+            return Ok(located.digest);
+        }
         let cache = self.cache().map_err(|error| error.to_string())?;
-        cache.digest(path).map_err(|error| error.to_string())
+        Ok(cache.digest(path).map_err(|error| error.to_string())?)
+    }
+
+    fn names(&self, path: &Path) -> Result<Option<Vec<String>>, Refusal> {
+        if let Some(located) = self.hub.at(path) {
+            return Ok(located.names.clone());
+        }
+        if !path.is_dir() {
+            return Ok(None);
+        }
+        let unreadable = |error: std::io::Error| format!("cannot read `{}`: {error}", path.display());
+        let entries = path.read_dir().map_err(unreadable)?;
+        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        Ok(Some(names.collect::<std::io::Result<_>>().map_err(unreadable)?))
+    }
+}
+
+/// A step of fetching, as an event of the run.
+fn event(located: &Located, step: Step) -> Event {
+    let what = located.value.clone();
+    match step {
+        Step::Started { files, bytes, missing } => Event::Fetching { what, files, bytes, missing },
+        Step::Moved { done } => Event::FetchProgress { what, done },
+        Step::Ended { missing, wall } => Event::Fetched { what, bytes: missing, wall },
     }
 }

@@ -2,10 +2,13 @@
 
 use console::{Color, style};
 
+use crate::devices::Device;
 use crate::fingerprint::DirtyReason;
 use crate::scheduler::{Event, StageFailure, Summary};
-use crate::stage::Device;
 use crate::text::{bytes, count, duration};
+
+/// Fewer bytes than this are fetched without saying how fast.
+const WORTH_A_RATE: u64 = 1 << 20;
 
 /// An event as a line: a word that says what happened, and to what. A failure has more lines.
 #[derive(Debug, PartialEq)]
@@ -42,6 +45,21 @@ pub(super) fn line(event: &Event) -> Option<Line> {
             }
             Line::new("plan", Color::Cyan, text)
         }
+        Event::Fetching { what, files, bytes: total, missing } => {
+            let (word, size) = if *missing > 0 { ("fetch", *missing) } else { ("check", *total) };
+            Line::new(word, Color::Cyan, format!("{what}  {}, {}", count(*files, "file"), bytes(size)))
+        }
+        Event::Fetched { what, bytes: 0, wall } => {
+            Line::new("checked", Color::Green, format!("{what}  {}", duration(*wall)))
+        }
+        Event::Fetched { what, bytes: size, wall } => {
+            // Of a few bytes the rate says nothing but how far the server is.
+            let rate = match *size < WORTH_A_RATE {
+                true => String::new(),
+                false => format!("  {}/s", bytes((*size as f64 / wall.max(0.001)) as u64)),
+            };
+            Line::new("fetched", Color::Green, format!("{what}  {}{rate}", duration(*wall)))
+        }
         Event::Started { stage, device, reasons, .. } => {
             let on = if *device == Device::Cpu { String::new() } else { format!(" on {device}") };
             Line::new("run", Color::Cyan, format!("{stage}{on}  ({})", why(reasons)))
@@ -65,7 +83,7 @@ pub(super) fn line(event: &Event) -> Option<Line> {
             };
             Line::new(word, color, ended(summary))
         }
-        Event::Progress { .. } | Event::Outlook { .. } => return None,
+        Event::Progress { .. } | Event::FetchProgress { .. } | Event::Outlook { .. } => return None,
     })
 }
 
@@ -143,6 +161,17 @@ mod tests {
         let event =
             Event::Finished { stage: STAGE.into(), wall: 0.26, cpu: 0.1, memory: None, device: Device::Cuda(1) };
         assert_eq!(said(event), "ran SemDeDup/s0/t3/train  0.3 s");
+    }
+
+    #[test]
+    fn files_that_are_fetched_say_how_large_and_how_fast_they_are() {
+        let what = || "hf://a/b@main".to_string();
+        let fetching = |missing| Event::Fetching { what: what(), files: 3, bytes: 6 << 30, missing };
+        assert_eq!(said(fetching(5 << 30)), "fetch hf://a/b@main  3 files, 5.0 GiB");
+        assert_eq!(said(fetching(0)), "check hf://a/b@main  3 files, 6.0 GiB");
+        let ready = |bytes| Event::Fetched { what: what(), bytes, wall: 64.0 };
+        assert_eq!(said(ready(5 << 30)), "fetched hf://a/b@main  1 min 04 s  80.0 MiB/s");
+        assert_eq!(said(ready(0)), "checked hf://a/b@main  1 min 04 s");
     }
 
     #[test]

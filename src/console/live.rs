@@ -7,8 +7,8 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::lines::{Line, line};
+use crate::devices::Device;
 use crate::scheduler::Event;
-use crate::stage::Device;
 use crate::text::{count, duration};
 
 /// How often the clocks of the bars go on.
@@ -39,6 +39,21 @@ impl Live {
                 bar.enable_steady_tick(TICK);
                 self.whole = Some(bar);
             }
+            Event::Fetching { what, files, bytes, .. } => {
+                let bar = self.bars.add(ProgressBar::new(*bytes).with_prefix(what.clone()));
+                bar.set_style(style(
+                    "  {prefix:40!} {bar:20.cyan} {binary_bytes}/{binary_total_bytes} {msg}  {binary_bytes_per_sec}  {eta}",
+                ));
+                bar.set_message(format!("in {}", count(*files, "file")));
+                bar.enable_steady_tick(TICK);
+                self.running.insert(what.clone(), bar);
+            }
+            Event::FetchProgress { what, done } => {
+                if let Some(bar) = self.running.get(what) {
+                    bar.set_position(*done);
+                }
+            }
+            Event::Fetched { what, .. } => self.close(what),
             Event::Started { stage, device, .. } => {
                 let on = if *device == Device::Cpu { String::new() } else { format!(" on {device}") };
                 let bar = self.bars.add(ProgressBar::no_length().with_prefix(format!("{stage}{on}")));
@@ -66,7 +81,7 @@ impl Live {
         }
         // What starts is seen below; everything else that has a line stays above the bars.
         match event {
-            Event::Started { .. } => {}
+            Event::Started { .. } | Event::Fetching { .. } => {}
             _ => drop(line(event).map(|line| self.write(&line))),
         }
     }
@@ -100,6 +115,13 @@ impl Live {
 
     fn write(&self, line: &Line) {
         self.bars.suspend(|| super::note(&line.painted()));
+    }
+}
+
+/// A run that ends early leaves no bars behind.
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
@@ -165,6 +187,17 @@ mod tests {
         let live = live(&[planned(1), started("a"), progress(9, 10, "images"), progress(1, 10, "samples")]);
         let bar = &live.running["a"];
         assert_eq!((bar.position(), bar.length(), bar.message().as_str()), (1, Some(10), "samples"));
+    }
+
+    #[test]
+    fn files_that_are_fetched_have_a_bar_of_bytes_until_they_are_here() {
+        let what = || "hf://a/b@main".to_string();
+        let fetching = Event::Fetching { what: what(), files: 2, bytes: 1000, missing: 900 };
+        let mut live = live(&[fetching, Event::FetchProgress { what: what(), done: 400 }]);
+        let bar = &live.running[&what()];
+        assert_eq!((bar.position(), bar.length(), bar.message().as_str()), (400, Some(1000), "in 2 files"));
+        live.show(&Event::Fetched { what: what(), bytes: 900, wall: 1.0 });
+        assert!(live.running.is_empty());
     }
 
     #[test]

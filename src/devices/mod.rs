@@ -1,9 +1,12 @@
-//! Which accelerators this build and this machine have.
+//! What is computed on: the processor and the accelerators, and which of them this build and this machine have.
 //!
 //! Unaware of stages and of what is computed on a device.
 
 #[cfg(any(feature = "cuda", test))]
 mod cuda;
+mod device;
+
+pub use device::{Device, UnknownDevice};
 
 /// An accelerator.
 #[derive(Debug, Clone, PartialEq, Eq)]

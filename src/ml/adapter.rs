@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::names;
-use super::tensors::{self, Tensor};
+use super::tensors::{self, Numbers, Stored, Tensor, Values};
 use crate::text::ticked_list;
 
 /// The low-rank update of one linear layer: its output grows by alpha/rank · B·A·input.
@@ -57,19 +57,26 @@ impl StoredAdapter {
     /// If the files are damaged, or describe an adapter of another kind than plain LoRA.
     pub fn find(checkpoint: &Path) -> anyhow::Result<Option<StoredAdapter>> {
         let directory = checkpoint.join(FOLDER);
-        if !directory.is_dir() {
-            return Ok(None);
-        }
+        if directory.is_dir() { StoredAdapter::read(&directory).map(Some) } else { Ok(None) }
+    }
+
+    /// Reads the adapter in a folder, as PEFT saves one.
+    ///
+    /// # Errors
+    ///
+    /// As [`StoredAdapter::find`], or if there is none.
+    pub fn read(directory: &Path) -> anyhow::Result<StoredAdapter> {
         let path = directory.join(CONFIG);
         let text = fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
         let file: AdapterFile =
             serde_json::from_slice(&text).with_context(|| format!("`{}` is not as expected", path.display()))?;
         file.check().with_context(|| format!("cannot use `{}`", path.display()))?;
         let path = directory.join(MODEL);
-        let mut matrices = BTreeMap::new();
-        tensors::read(&path, |name| Some(canonical(name)), &mut matrices)?;
+        let fetch =
+            |(name, stored): (String, Stored)| Ok((canonical(&name), Tensor::new(stored.shape(), stored.fetch()?)));
+        let matrices = tensors::open(&path, |_| true)?.into_iter().map(fetch).collect::<anyhow::Result<_>>()?;
         let layers = pair(matrices, file.r).with_context(|| format!("cannot use `{}`", path.display()))?;
-        Ok(Some(StoredAdapter { rank: file.r, alpha: file.lora_alpha, dropout: file.lora_dropout, layers }))
+        Ok(StoredAdapter { rank: file.r, alpha: file.lora_alpha, dropout: file.lora_dropout, layers })
     }
 
     /// Writes the adapter into the folder of a checkpoint.
@@ -80,14 +87,15 @@ impl StoredAdapter {
         let mut text = serde_json::to_string_pretty(&self.config())?;
         text.push('\n');
         fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
-        let named: Vec<(String, &Tensor)> = self
+        let named: BTreeMap<String, &Tensor> = self
             .layers
             .iter()
             .flat_map(|(layer, update)| {
                 [(format!("{PREFIX}{layer}{A}"), &update.a), (format!("{PREFIX}{layer}{B}"), &update.b)]
             })
             .collect();
-        tensors::write(&directory.join(MODEL), named.iter().map(|(name, tensor)| (name.as_str(), *tensor)))
+        let named = named.iter().map(|(name, tensor)| (name.as_str(), *tensor as &dyn Values)).collect();
+        tensors::write(&directory.join(MODEL), &named, Numbers::F32)
     }
 
     fn config(&self) -> Value {

@@ -36,8 +36,9 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The batch of `samples`, filled up with the token `pad`; `image` is the token of image positions.
-    pub fn new(samples: &[&Encoded], padding: Padding, pad: u32, image: u32) -> Batch {
+    /// The batch of `samples`, filled up with the token `pad`; `image` is the token of image
+    /// positions, if there are any.
+    pub fn new(samples: &[&Encoded], padding: Padding, pad: u32, image: Option<u32>) -> Batch {
         let tokens = samples.iter().map(|sample| sample.ids.len()).max().unwrap_or(0);
         let mut batch = Batch {
             samples: samples.len(),
@@ -58,7 +59,7 @@ impl Batch {
             batch.ids[flat..flat + sample.ids.len()].copy_from_slice(&sample.ids);
             batch.labels[flat..flat + sample.labels.len()].copy_from_slice(&sample.labels);
             batch.starts.push(start);
-            let images = sample.ids.iter().enumerate().filter(|(_, id)| **id == image);
+            let images = sample.ids.iter().enumerate().filter(|(_, id)| image == Some(**id));
             batch.image_positions.extend(images.map(|(position, _)| flat + position));
         }
         batch
@@ -89,11 +90,11 @@ mod tests {
     #[test]
     fn short_samples_are_filled_up_on_either_side() {
         let (long, short) = (sample(&[1, 7, 7, 5], 1), sample(&[1, 4], 0));
-        let right = Batch::new(&[&short, &long], Padding::Right, 9, 7);
+        let right = Batch::new(&[&short, &long], Padding::Right, 9, Some(7));
         assert_eq!(right.ids, [1, 4, 9, 9, 1, 7, 7, 5]);
         assert_eq!(right.labels[..4], [1, 4, IGNORE, IGNORE]);
         assert_eq!(right.image_positions, [5, 6]);
-        let left = Batch::new(&[&short, &long], Padding::Left, 9, 7);
+        let left = Batch::new(&[&short, &long], Padding::Left, 9, Some(7));
         assert_eq!(left.ids, [9, 9, 1, 4, 1, 7, 7, 5]);
         assert_eq!((left.starts, left.lengths, left.images), (vec![2, 0], vec![2, 4], vec![0, 1]));
     }

@@ -1,4 +1,4 @@
-//! The architecture of a LLaVA model, read from the `config.json` of a Hugging Face checkpoint.
+//! The architecture of a LLaVA model, or of a LLaMA model that reads text only, read from the `config.json` of a Hugging Face checkpoint.
 //!
 //! Fields that a file leaves out have the values that transformers gives them. Everything that this
 //! library cannot compute is refused here, so that no later part has to ask. Unaware of weights.
@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 
 use self::file::LlavaFile;
+use super::tensors::Numbers;
 
 /// The system prompt of the conversation template v1, which LLaVA-1.5 was trained with.
 pub const SYSTEM_PROMPT: &str = "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions.";
@@ -21,15 +22,8 @@ pub const SYSTEM_PROMPT: &str = "A chat between a curious user and an artificial
 pub struct LlavaConfig {
     /// The language model.
     pub text: TextConfig,
-    /// The vision tower.
-    pub vision: VisionConfig,
-    /// How many encoder layers of the vision tower are run: the output of the last of them is what
-    /// the projector sees. LLaVA-1.5 leaves out the tower's last layer.
-    pub feature_layers: usize,
-    /// Which positions of the vision tower the projector sees.
-    pub feature_select: FeatureSelect,
-    /// The id that stands for one position of an image.
-    pub image_token: u32,
+    /// The vision tower; none where the model reads text only.
+    pub vision: Option<VisionConfig>,
     /// The id that fills up short sequences of a batch. Nothing attends to it.
     pub pad_token: u32,
     /// The id that starts every sequence.
@@ -87,6 +81,13 @@ pub struct VisionConfig {
     pub patch_size: usize,
     /// Added to the variance inside the norms.
     pub layer_norm_eps: f64,
+    /// How many encoder layers are run: the output of the last of them is what the projector sees.
+    /// LLaVA-1.5 leaves out the tower's last layer.
+    pub feature_layers: usize,
+    /// Which positions the projector sees.
+    pub feature_select: FeatureSelect,
+    /// The token id that stands for one position of an image.
+    pub image_token: u32,
 }
 
 /// Which positions of the vision tower are image features.
@@ -102,6 +103,14 @@ impl VisionConfig {
     /// Patches of an image.
     pub fn patches(&self) -> usize {
         (self.image_size / self.patch_size).pow(2)
+    }
+
+    /// Positions that one image takes in a sequence.
+    pub fn image_tokens(&self) -> usize {
+        match self.feature_select {
+            FeatureSelect::Patches => self.patches(),
+            FeatureSelect::All => self.patches() + 1,
+        }
     }
 }
 
@@ -125,8 +134,14 @@ impl LlavaConfig {
     /// As [`LlavaConfig::read`].
     pub fn parse(text: &str) -> anyhow::Result<LlavaConfig> {
         let raw: Map<String, Value> = serde_json::from_str(text).context("not a JSON object")?;
-        let file: LlavaFile = serde_json::from_value(Value::Object(raw.clone())).context("not a LLaVA config")?;
+        let whole = Value::Object(raw.clone());
         let mut problems = Vec::new();
+        let file: LlavaFile = match raw.get("model_type").and_then(Value::as_str) {
+            Some("llava") => serde_json::from_value(whole).context("not a LLaVA config")?,
+            Some("llama") => LlavaFile::of_language(serde_json::from_value(whole).context("not a LLaMA config")?),
+            Some(other) => bail!("`model_type` is `{other}`, and only `llava` and `llama` are known"),
+            None => bail!("it has no `model_type`, which would be `llava` or `llama`"),
+        };
         let config = file.check(raw, &mut problems);
         match problems.as_slice() {
             [] => Ok(config),
@@ -134,14 +149,14 @@ impl LlavaConfig {
         }
     }
 
-    /// Writes `config.json` into `directory`: what was read, with the number type that
-    /// [`Weights`](super::weights::Weights) are written in.
-    pub fn write(&self, directory: &Path) -> anyhow::Result<()> {
+    /// Writes `config.json` into `directory`: what was read, with the type of the numbers that the
+    /// weights are written in.
+    pub fn write(&self, directory: &Path, numbers: Numbers) -> anyhow::Result<()> {
         let mut raw = self.raw.clone();
-        set_number_type(&mut raw);
+        set_number_type(&mut raw, numbers);
         for section in ["text_config", "vision_config"] {
             if let Some(Value::Object(section)) = raw.get_mut(section) {
-                set_number_type(section);
+                set_number_type(section, numbers);
             }
         }
         let path = directory.join("config.json");
@@ -149,21 +164,17 @@ impl LlavaConfig {
         text.push('\n');
         fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))
     }
-
-    /// Positions that one image takes in a sequence.
-    pub fn image_tokens(&self) -> usize {
-        match self.feature_select {
-            FeatureSelect::Patches => self.vision.patches(),
-            FeatureSelect::All => self.vision.patches() + 1,
-        }
-    }
 }
 
 /// transformers loads weights in the number type that the config names, under either of two keys.
-fn set_number_type(config: &mut Map<String, Value>) {
+fn set_number_type(config: &mut Map<String, Value>, numbers: Numbers) {
+    let name = match numbers {
+        Numbers::F32 => "float32",
+        Numbers::Bf16 => "bfloat16",
+    };
     for key in ["dtype", "torch_dtype"] {
         if let Some(value) = config.get_mut(key) {
-            *value = Value::from("float32");
+            *value = Value::from(name);
         }
     }
 }
@@ -195,8 +206,9 @@ mod tests {
         let config = LlavaConfig::parse(PUBLISHED).unwrap();
         assert_eq!((config.text.hidden_size, config.text.layers, config.text.head_dim), (4096, 32, 128));
         assert_eq!((config.text.key_value_heads, config.text.rope_theta), (32, 10_000.0));
-        assert_eq!((config.feature_layers, config.image_tokens()), (23, 576));
-        assert_eq!((config.image_token, config.pad_token, config.bos_token, config.eos_token), (32000, 32001, 1, 2));
+        let vision = config.vision.unwrap();
+        assert_eq!((vision.feature_layers, vision.image_tokens(), vision.image_token), (23, 576, 32000));
+        assert_eq!((config.pad_token, config.bos_token, config.eos_token), (32001, 1, 2));
         assert_eq!(config.system, SYSTEM_PROMPT);
     }
 
@@ -205,6 +217,18 @@ mod tests {
         let rope = serde_json::json!({"rope_type": "default", "rope_theta": 500.0});
         let config = with(|config| config["text_config"]["rope_parameters"] = rope.clone()).unwrap();
         assert_eq!(config.text.rope_theta, 500.0);
+    }
+
+    #[test]
+    fn a_llama_model_is_one_that_reads_text_only() {
+        let config = r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 128256,
+            "hidden_size": 4096, "num_key_value_heads": 8, "intermediate_size": 14336, "rope_theta": 500000.0,
+            "bos_token_id": 128000, "eos_token_id": 128001, "tie_word_embeddings": false}"#;
+        let config = LlavaConfig::parse(config).unwrap();
+        assert_eq!((config.text.vocab_size, config.text.key_value_heads), (128_256, 8));
+        assert_eq!((config.vision, config.bos_token, config.eos_token), (None, 128_000, 128_001));
+        let other = LlavaConfig::parse(r#"{"model_type": "qwen2_vl"}"#).unwrap_err();
+        insta::assert_snapshot!(other, @"`model_type` is `qwen2_vl`, and only `llava` and `llama` are known");
     }
 
     #[test]
@@ -221,16 +245,18 @@ mod tests {
             config["vision_feature_layer"] = serde_json::json!([-2, -5]);
             config["image_token_index"] = Value::from(99_999);
         });
-        insta::assert_snapshot!(refused.unwrap_err(), @"`text_config.model_type` is `mistral`, and only `llama` is known; `vision_config.hidden_act` is `gelu`, and only `quick_gelu` is known; `vision_feature_layer` is [-2,-5], not one number; the image token 99999 is not below `vocab_size` 32064");
+        insta::assert_snapshot!(refused.unwrap_err(), @"`text_config.model_type` is `mistral`, and only `llama` is known; `vision_feature_layer` is [-2,-5], not one number; `vision_config.hidden_act` is `gelu`, and only `quick_gelu` is known; the image token 99999 is not below `vocab_size` 32064");
     }
 
     #[test]
     fn what_is_not_understood_is_written_back_and_the_number_type_is_ours() {
         let directory = tempfile::tempdir().unwrap();
-        LlavaConfig::parse(PUBLISHED).unwrap().write(directory.path()).unwrap();
-        let written = fs::read_to_string(directory.path().join("config.json")).unwrap();
-        let written: Value = serde_json::from_str(&written).unwrap();
-        assert_eq!(written["vision_config"]["projection_dim"], 768);
-        assert_eq!(written["text_config"]["torch_dtype"], "float32");
+        for (numbers, name) in [(Numbers::F32, "float32"), (Numbers::Bf16, "bfloat16")] {
+            LlavaConfig::parse(PUBLISHED).unwrap().write(directory.path(), numbers).unwrap();
+            let written = fs::read_to_string(directory.path().join("config.json")).unwrap();
+            let written: Value = serde_json::from_str(&written).unwrap();
+            assert_eq!(written["vision_config"]["projection_dim"], 768);
+            assert_eq!(written["text_config"]["torch_dtype"], name);
+        }
     }
 }

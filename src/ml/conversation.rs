@@ -17,7 +17,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{anyhow, ensure};
+use anyhow::{anyhow, bail, ensure};
 
 use super::config::LlavaConfig;
 
@@ -72,9 +72,12 @@ impl Encoded {
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     system: String,
+    /// What ends every answer.
+    end: String,
     bos: u32,
-    image: u32,
-    image_tokens: usize,
+    /// The id that stands for a position of an image, and how many there are; none where the model reads
+    /// text only.
+    image: Option<(u32, usize)>,
 }
 
 impl Tokenizer {
@@ -96,15 +99,30 @@ impl Tokenizer {
         );
         let end = inner.token_to_id(END);
         ensure!(
-            end == Some(config.eos_token),
+            end.is_none_or(|end| end == config.eos_token),
             problem(format!("`{END}` has the id {end:?}, and the model's end token is {}", config.eos_token))
         );
+        let Some(end) = inner.id_to_token(config.eos_token) else {
+            return Err(problem(format!("it has no token with the model's end id {}", config.eos_token)));
+        };
+        if let Some(vision) = &config.vision {
+            let image = inner.token_to_id(IMAGE_MARK);
+            ensure!(
+                image == Some(vision.image_token),
+                problem(format!(
+                    "{}, and the model's image token is {}\n\
+                     hint: a tokenizer of the language model alone lacks it: take the one that belongs to the LLaVA checkpoint",
+                    image.map_or(format!("it has no `{IMAGE_MARK}`"), |id| format!("`{IMAGE_MARK}` has the id {id}")),
+                    vision.image_token
+                ))
+            );
+        }
         Ok(Tokenizer {
             inner,
             system: config.system.clone(),
+            end,
             bos: config.bos_token,
-            image: config.image_token,
-            image_tokens: config.image_tokens(),
+            image: config.vision.as_ref().map(|vision| (vision.image_token, vision.image_tokens())),
         })
     }
 
@@ -120,7 +138,7 @@ impl Tokenizer {
         for turn in turns {
             ask(&mut text, turn.question);
             let start = text.len();
-            answer(&mut text, turn.answer);
+            self.answer(&mut text, turn.answer);
             answers.push(start..text.len());
         }
         if labelled == Labelled::Last {
@@ -138,7 +156,7 @@ impl Tokenizer {
         let mut text = self.beginning();
         for turn in history {
             ask(&mut text, turn.question);
-            answer(&mut text, turn.answer);
+            self.answer(&mut text, turn.answer);
         }
         ask(&mut text, question);
         self.tokens(&text, &[], usize::MAX)
@@ -153,6 +171,12 @@ impl Tokenizer {
         self.inner.decode(ids, true).map_err(|error| anyhow!("cannot decode tokens: {error}"))
     }
 
+    fn answer(&self, text: &mut String, answer: &str) {
+        text.push(' ');
+        text.push_str(answer);
+        text.push_str(&self.end);
+    }
+
     fn beginning(&self) -> String {
         if self.system.is_empty() { String::new() } else { format!("{} ", self.system) }
     }
@@ -163,8 +187,13 @@ impl Tokenizer {
         let mut at = 0;
         for (number, piece) in text.split(IMAGE_MARK).enumerate() {
             if number > 0 {
+                let Some((image, positions)) = self.image else {
+                    bail!(
+                        "it has an image, and the model reads text only\nhint: leave such samples out, or use a LLaVA checkpoint"
+                    );
+                };
                 images.push(encoded.ids.len());
-                encoded.ids.resize(encoded.ids.len() + self.image_tokens, self.image);
+                encoded.ids.resize(encoded.ids.len() + positions, image);
                 encoded.labels.resize(encoded.ids.len(), IGNORE);
                 at += IMAGE_MARK.len();
             }
@@ -178,7 +207,8 @@ impl Tokenizer {
             }
             at += piece.len();
         }
-        let cut_image = images.iter().find(|start| *start + self.image_tokens > max_length);
+        let positions = self.image.map_or(0, |(_, positions)| positions);
+        let cut_image = images.iter().find(|start| *start + positions > max_length);
         let kept = encoded.ids.len().min(max_length).min(cut_image.copied().unwrap_or(usize::MAX));
         encoded.cut = encoded.ids.len() - kept;
         encoded.ids.truncate(kept);
@@ -192,12 +222,6 @@ fn ask(text: &mut String, question: &str) {
     text.push_str("USER: ");
     text.push_str(question);
     text.push_str(" ASSISTANT:");
-}
-
-fn answer(text: &mut String, answer: &str) {
-    text.push(' ');
-    text.push_str(answer);
-    text.push_str(END);
 }
 
 #[cfg(test)]

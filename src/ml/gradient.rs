@@ -9,14 +9,17 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
+use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Tensor, TensorData};
 
-use super::kernels::Kernels;
+use super::backward::{through, upstream};
+use super::batch::Batch;
+use super::kernels::{Kernels, projection};
 use super::language::Watch;
 use super::linear::{Tap, Taps};
 use super::llava::{Llava, host};
 use super::loss::{Targets, sum_of_sample_losses};
+use super::precision::single;
 use super::projection::Projection;
 use super::samples::Inputs;
 
@@ -30,12 +33,14 @@ pub struct Extraction {
     pub layers: Vec<usize>,
     /// Alpha over rank of the adapters.
     pub scale: f64,
+    /// Whether activations are computed again in the backward pass, which needs less memory.
+    pub checkpointing: bool,
 }
 
 /// The gradients and hidden states of a batch.
 #[derive(Debug)]
 pub struct Extracted<B: Backend> {
-    /// Unprojected gradients, `[batch, parameters]`: layer by layer; q, k, v, o, gate, up, down; A
+    /// Unprojected gradients in f32, `[batch, parameters]`: layer by layer; q, k, v, o, gate, up, down; A
     /// `[rank, in]` before B `[out, rank]`, each row by row.
     pub gradients: Tensor<B, 2>,
     /// Mean over a sample's positions of the output of the last chosen layer, `[batch, hidden]`.
@@ -54,21 +59,62 @@ impl Extraction {
         model: &Llava<B>,
         adapters: &Adapters<B::InnerBackend>,
         inputs: &Inputs,
-    ) -> anyhow::Result<Extracted<B::InnerBackend>> {
+    ) -> anyhow::Result<Extracted<B::InnerBackend>>
+    where
+        B::InnerBackend: Kernels,
+    {
         let batch = &inputs.text;
-        let layer = *self.layers.last().context("no layer is chosen")?;
-        let mut watch = Watch { taps: Taps { layers: self.layers.clone(), taps: vec![] }, layer, hidden: None };
-        let hidden = model.forward(inputs, None, Some(&mut watch));
-        let found = sum_of_sample_losses(model, hidden, &Targets::of(batch)).backward();
+        let targets = Targets::of(batch);
+        let last = *self.layers.last().context("no layer is chosen")?;
+        let tap = |layers: Vec<usize>| Taps { layers, taps: vec![] };
+        let part = |taps: Taps<B>, found: &B::Gradients| self.of_samples(taps, adapters, batch, found);
+        if !self.checkpointing {
+            let mut watch = Watch { taps: tap(self.layers.clone()), layer: last, hidden: None };
+            let hidden = model.forward(inputs, None, Some(&mut watch));
+            let found = sum_of_sample_losses(model, hidden, &targets).backward();
+            let kept = watch.hidden.context("the chosen layer is not in the model")?;
+            let gradients = Tensor::cat(part(watch.taps, &found)?, 1);
+            return Ok(Extracted { gradients, hidden: means(&host(kept), batch) });
+        }
+        let mut states = model.language.states(model.embed(inputs).inner(), batch.samples);
+        let kept = states.get(last + 1).context("the chosen layer is not in the model")?.clone();
+        let mut state =
+            || Tensor::<B, 2>::from_inner(states.pop().expect("BUG: there is a state per layer")).require_grad();
+        let top = state();
+        let sum = sum_of_sample_losses(model, model.language.normed(top.clone()), &targets);
+        let mut above = upstream(&top, &sum.backward());
         let mut parts = Vec::new();
-        for Tap { name, input, probe } in watch.taps.taps {
+        for index in (self.layers[0]..model.language.depth()).rev() {
+            let input = state();
+            let mut taps = self.layers.contains(&index).then(|| tap(vec![index]));
+            let output = model.language.layer(index, input.clone(), batch.samples, None, taps.as_mut());
+            let found = through(output, above).backward();
+            if let Some(taps) = taps {
+                parts.splice(0..0, part(taps, &found)?);
+            }
+            above = upstream(&input, &found);
+        }
+        Ok(Extracted { gradients: Tensor::cat(parts, 1), hidden: means(&host(kept), batch) })
+    }
+
+    /// The gradients of the tapped adapters for each sample, `[batch, …]` each.
+    fn of_samples<B: Kernels + AutodiffBackend>(
+        &self,
+        taps: Taps<B>,
+        adapters: &Adapters<B::InnerBackend>,
+        batch: &Batch,
+        found: &B::Gradients,
+    ) -> anyhow::Result<Vec<Tensor<B::InnerBackend, 2>>> {
+        let mut parts = Vec::new();
+        for Tap { name, input, probe } in taps.taps {
             let (a, b) = adapters.get(&name).with_context(|| format!("there is no adapter for `{name}`"))?;
             let split = |x: Tensor<B::InnerBackend, 2>| {
                 let width = x.dims()[1];
                 x.reshape([batch.samples, batch.tokens, width])
             };
-            let delta = probe.grad(&found).context("the loss does not depend on a tapped layer")? * self.scale;
-            let input = input.inner();
+            let delta = probe.grad(found).context("the loss does not depend on a tapped layer")?;
+            let delta = single(delta) * self.scale;
+            let input = single(input.inner());
             let low = input.clone().matmul(a.clone());
             let back = delta.clone().matmul(b.clone().transpose());
             let of_a = split(back).swap_dims(1, 2).matmul(split(input));
@@ -78,13 +124,12 @@ impl Extraction {
                 parts.push(gradient.reshape([samples, rows * columns]));
             }
         }
-        let kept = watch.hidden.context("the chosen layer is not in the model")?;
-        Ok(Extracted { gradients: Tensor::cat(parts, 1), hidden: means(&host(kept), batch) })
+        Ok(parts)
     }
 }
 
 /// The mean over each sample's positions of `rows` `[batch · tokens, width]`.
-fn means(rows: &[f32], batch: &super::batch::Batch) -> Vec<Vec<f32>> {
+fn means(rows: &[f32], batch: &Batch) -> Vec<Vec<f32>> {
     let width = rows.len() / (batch.samples * batch.tokens);
     let samples = rows.chunks_exact(batch.tokens * width).zip(&batch.lengths);
     let mean = |(rows, length): (&[f32], &usize)| {
@@ -111,7 +156,7 @@ const BLOCK: usize = 4096;
 /// Elements of the matrix that are kept: 256 MiB.
 const KEPT: usize = 64 << 20;
 
-impl<B: Backend> Projector<B> {
+impl<B: Kernels> Projector<B> {
     /// A projector on `device`.
     pub fn new(projection: Projection, device: &B::Device) -> Projector<B> {
         Projector { projection, blocks: BTreeMap::new(), device: device.clone() }
@@ -127,8 +172,7 @@ impl<B: Backend> Projector<B> {
             let block = match self.blocks.get(&start) {
                 Some(block) if block.dims()[0] == rows => block.clone(),
                 _ => {
-                    let values = self.projection.block(start..start + rows);
-                    let block = Tensor::from_data(TensorData::new(values, [rows, dimensions]), &self.device);
+                    let block = projection(&self.projection, start..start + rows, &self.device);
                     if (start + rows) * dimensions <= KEPT {
                         self.blocks.insert(start, block.clone());
                     }

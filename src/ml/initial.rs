@@ -1,6 +1,6 @@
 //! A model to start from, drawn from a seed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -17,7 +17,11 @@ use super::weights::{Checkpoint, Weights};
 ///
 /// If the config cannot be read.
 pub fn checkpoint(architecture: &Path, seed: u64) -> anyhow::Result<Checkpoint> {
-    let config = LlavaConfig::read(architecture)?;
+    Ok(drawn(LlavaConfig::read(architecture)?, seed, architecture.to_path_buf()))
+}
+
+/// The same of a config, with the other files of the checkpoint in the folder `companions`.
+pub fn drawn(config: LlavaConfig, seed: u64, companions: PathBuf) -> Checkpoint {
     let mut draw = Draw::new(seed);
     let mut weights = Weights::default();
     for (name, shape) in names::shapes(&config) {
@@ -35,7 +39,7 @@ pub fn checkpoint(architecture: &Path, seed: u64) -> anyhow::Result<Checkpoint> 
         };
         weights.insert(name, Host { shape, values });
     }
-    Ok(Checkpoint { config, weights, companions: architecture.to_path_buf() })
+    Checkpoint { config, weights, companions }
 }
 
 /// Random numbers for weights.

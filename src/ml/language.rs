@@ -1,12 +1,13 @@
 //! The language model: a LLaMA decoder (Touvron et al. 2023) with grouped-query attention.
 
 use burn::tensor::Tensor;
-use burn::tensor::backend::Backend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 
 use super::config::TextConfig;
 use super::kernels::{Heads, Kernels, grouped_attention, rms_norm, swiglu};
 use super::linear::{Linear, Taps};
-use super::parameters::{Part, Source, Visitor};
+use super::parameters::{Detached, Part, Source, Transfer, Visitor};
+use super::precision::as_type;
 
 /// The decoder, from embeddings to final hidden states. Embedding and head are used by the caller.
 #[derive(Debug, Clone)]
@@ -18,6 +19,9 @@ pub struct Language<B: Backend> {
     layers: Vec<Layer<B>>,
     norm: Tensor<B, 1>,
     config: TextConfig,
+    /// What the dropout of the next forward pass is drawn from, together with the layer: a layer that
+    /// is computed again is computed with the same dropout.
+    pub dropout_seed: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -53,33 +57,63 @@ pub struct Watch<B: Backend> {
 /// The prefix of the decoder's canonical names.
 pub const PREFIX: &str = "language_model.model";
 
+/// The linear layers that LoRA adapts with their inputs and outputs, in the order of
+/// [`Language::adapted_mut`].
+pub fn adapted(config: &TextConfig) -> Vec<(String, [usize; 2])> {
+    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+    let (wide, narrow) = (config.heads * config.head_dim, config.key_value_heads * config.head_dim);
+    let of_layer = |index: usize| {
+        let shapes = [
+            ("self_attn.q_proj", [hidden, wide]),
+            ("self_attn.k_proj", [hidden, narrow]),
+            ("self_attn.v_proj", [hidden, narrow]),
+            ("self_attn.o_proj", [wide, hidden]),
+            ("mlp.gate_proj", [hidden, inner]),
+            ("mlp.up_proj", [hidden, inner]),
+            ("mlp.down_proj", [inner, hidden]),
+        ];
+        shapes.map(|(suffix, shape)| (format!("{PREFIX}.layers.{index}.{suffix}"), shape))
+    };
+    (0..config.layers).flat_map(of_layer).collect()
+}
+
 impl<B: Kernels> Language<B> {
     /// Builds the decoder from weights.
-    pub fn load(config: &TextConfig, source: &Source<'_, B>) -> Language<B> {
-        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-        let (wide, narrow) = (config.heads * config.head_dim, config.key_value_heads * config.head_dim);
-        let layer = |index: usize| {
-            let name = |suffix: &str| format!("{PREFIX}.layers.{index}.{suffix}");
-            Layer {
-                input_norm: source.vector(&name("input_layernorm.weight"), hidden),
-                query: source.linear(&name("self_attn.q_proj"), hidden, wide, false),
-                key: source.linear(&name("self_attn.k_proj"), hidden, narrow, false),
-                value: source.linear(&name("self_attn.v_proj"), hidden, narrow, false),
-                output: source.linear(&name("self_attn.o_proj"), wide, hidden, false),
-                post_norm: source.vector(&name("post_attention_layernorm.weight"), hidden),
-                gate: source.linear(&name("mlp.gate_proj"), hidden, inner, false),
-                up: source.linear(&name("mlp.up_proj"), hidden, inner, false),
-                down: source.linear(&name("mlp.down_proj"), inner, hidden, false),
-            }
+    ///
+    /// # Errors
+    ///
+    /// If a tensor is missing or cannot be read.
+    pub fn load(config: &TextConfig, source: &Source<'_, B>) -> anyhow::Result<Language<B>> {
+        let hidden = config.hidden_size;
+        let mut linears = adapted(config).into_iter();
+        let mut linear = || {
+            let (name, [inputs, outputs]) = linears.next().expect("BUG: every layer has seven linear layers");
+            source.linear(&name, inputs, outputs, false)
         };
-        Language {
-            embedding: source.matrix(&format!("{PREFIX}.embed_tokens.weight"), [config.vocab_size, hidden]),
+        let mut layer = |index: usize| {
+            let norm = |name: &str| source.vector(&format!("{PREFIX}.layers.{index}.{name}.weight"), hidden);
+            anyhow::Ok(Layer {
+                input_norm: norm("input_layernorm")?,
+                query: linear()?,
+                key: linear()?,
+                value: linear()?,
+                output: linear()?,
+                post_norm: norm("post_attention_layernorm")?,
+                gate: linear()?,
+                up: linear()?,
+                down: linear()?,
+            })
+        };
+        Ok(Language {
+            embedding: source.matrix(&format!("{PREFIX}.embed_tokens.weight"), [config.vocab_size, hidden])?,
             head: (!config.tie_word_embeddings)
-                .then(|| source.linear("language_model.lm_head", hidden, config.vocab_size, false)),
-            layers: (0..config.layers).map(layer).collect(),
-            norm: source.vector(&format!("{PREFIX}.norm.weight"), hidden),
+                .then(|| source.linear("language_model.lm_head", hidden, config.vocab_size, false))
+                .transpose()?,
+            layers: (0..config.layers).map(&mut layer).collect::<anyhow::Result<_>>()?,
+            norm: source.vector(&format!("{PREFIX}.norm.weight"), hidden)?,
             config: config.clone(),
-        }
+            dropout_seed: 0,
+        })
     }
 
     /// Shows every parameter to `visitor`, in a fixed order.
@@ -118,15 +152,43 @@ impl<B: Kernels> Language<B> {
         mut cache: Option<&mut Cache<B>>,
         mut watch: Option<&mut Watch<B>>,
     ) -> Tensor<B, 2> {
-        for (index, layer) in self.layers.iter().enumerate() {
+        for index in 0..self.layers.len() {
             let taps = watch.as_deref_mut().map(|watch| &mut watch.taps).filter(|taps| taps.layers.contains(&index));
-            x = layer.forward(x, batch, index, &self.config, cache.as_deref_mut(), taps);
+            x = self.layer(index, x, batch, cache.as_deref_mut(), taps);
             if let Some(watch) = watch.as_deref_mut()
                 && watch.layer == index
             {
                 watch.hidden = Some(x.clone());
             }
         }
+        self.normed(x)
+    }
+
+    /// How many layers there are.
+    pub fn depth(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// The output of one layer, `[batch · tokens, hidden]` as its input `x`.
+    pub fn layer(
+        &self,
+        index: usize,
+        x: Tensor<B, 2>,
+        batch: usize,
+        cache: Option<&mut Cache<B>>,
+        taps: Option<&mut Taps<B>>,
+    ) -> Tensor<B, 2> {
+        let layer = &self.layers[index];
+        if layer.drops() {
+            // Neighbouring seeds must not give neighbouring draws, nor the same to two layers.
+            let seed = self.dropout_seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(index as u64);
+            B::seed(&x.device(), seed);
+        }
+        layer.forward(x, batch, index, &self.config, cache, taps)
+    }
+
+    /// The last layer's output, normalised for the head.
+    pub fn normed(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         rms_norm(x, self.norm.clone(), self.config.rms_norm_eps as f32)
     }
 
@@ -134,12 +196,66 @@ impl<B: Kernels> Language<B> {
     pub fn logits(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
         match &self.head {
             Some(head) => head.forward(hidden, None),
-            None => hidden.matmul(self.embedding.clone().transpose()),
+            None => {
+                let here = hidden.dtype();
+                hidden.matmul(as_type(self.embedding.clone(), here).transpose())
+            }
+        }
+    }
+}
+
+impl<B: Kernels + AutodiffBackend> Language<B>
+where
+    B::InnerBackend: Kernels,
+{
+    /// The inputs of all layers and the output of the last, without a graph: `depth + 1` tensors
+    /// `[batch · tokens, hidden]`.
+    pub fn states(&self, x: Tensor<B::InnerBackend, 2>, batch: usize) -> Vec<Tensor<B::InnerBackend, 2>> {
+        let plain = self.transferred(&Detached);
+        let mut states = vec![x];
+        for index in 0..plain.depth() {
+            states.push(plain.layer(index, states[index].clone(), batch, None, None));
+        }
+        states
+    }
+}
+
+impl<B: Backend> Language<B> {
+    /// The decoder in another backend.
+    pub fn transferred<To: Backend>(&self, by: &impl Transfer<B, To>) -> Language<To> {
+        Language {
+            embedding: by.tensor(&self.embedding),
+            head: self.head.as_ref().map(|head| head.transferred(by)),
+            layers: self.layers.iter().map(|layer| layer.transferred(by)).collect(),
+            norm: by.tensor(&self.norm),
+            config: self.config.clone(),
+            dropout_seed: self.dropout_seed,
+        }
+    }
+}
+
+impl<B: Backend> Layer<B> {
+    fn transferred<To: Backend>(&self, by: &impl Transfer<B, To>) -> Layer<To> {
+        Layer {
+            input_norm: by.tensor(&self.input_norm),
+            query: self.query.transferred(by),
+            key: self.key.transferred(by),
+            value: self.value.transferred(by),
+            output: self.output.transferred(by),
+            post_norm: by.tensor(&self.post_norm),
+            gate: self.gate.transferred(by),
+            up: self.up.transferred(by),
+            down: self.down.transferred(by),
         }
     }
 }
 
 impl<B: Kernels> Layer<B> {
+    /// Whether its adapters drop inputs.
+    fn drops(&self) -> bool {
+        self.query.adapter.as_ref().is_some_and(|adapter| adapter.dropout > 0.0)
+    }
+
     fn linears_mut(&mut self) -> [&mut Linear<B>; 7] {
         let Layer { query, key, value, output, gate, up, down, .. } = self;
         [query, key, value, output, gate, up, down]

@@ -4,6 +4,9 @@ use burn::tensor::backend::Backend;
 use burn::tensor::module::linear;
 use burn::tensor::{Distribution, Tensor};
 
+use super::parameters::Transfer;
+use super::precision::{as_type, single};
+
 /// `y = x · weight + bias`, plus `scale · (dropout(x) · a) · b` where there is an adapter.
 #[derive(Debug, Clone)]
 pub struct Linear<B: Backend> {
@@ -20,9 +23,9 @@ pub struct Linear<B: Backend> {
 /// A low-rank update of a weight (Hu et al. 2021): `weight + scale · a · b`.
 #[derive(Debug, Clone)]
 pub struct Adapter<B: Backend> {
-    /// `[in, rank]`.
+    /// `[in, rank]`, always f32.
     pub a: Tensor<B, 2>,
-    /// `[rank, out]`.
+    /// `[rank, out]`, always f32.
     pub b: Tensor<B, 2>,
     /// Alpha over rank.
     pub scale: f64,
@@ -55,7 +58,9 @@ impl<B: Backend> Linear<B> {
     /// Applies the layer to `x` `[positions, in]`; the result is `[positions, out]`. `taps` are
     /// given where the layer's per-sample gradients are wanted, and only with an autodiff backend.
     pub fn forward(&self, x: Tensor<B, 2>, taps: Option<&mut Taps<B>>) -> Tensor<B, 2> {
-        let mut y = linear(x.clone(), self.weight.clone(), self.bias.clone());
+        let here = x.dtype();
+        let bias = self.bias.clone().map(|bias| as_type(bias, here));
+        let mut y = linear(x.clone(), as_type(self.weight.clone(), here), bias);
         if let Some(adapter) = &self.adapter {
             y = y + adapter.forward(x.clone());
         }
@@ -67,11 +72,28 @@ impl<B: Backend> Linear<B> {
         y
     }
 
+    /// The layer in another backend.
+    pub fn transferred<To: Backend>(&self, by: &impl Transfer<B, To>) -> Linear<To> {
+        let adapter = |adapter: &Adapter<B>| Adapter {
+            a: by.tensor(&adapter.a),
+            b: by.tensor(&adapter.b),
+            scale: adapter.scale,
+            dropout: adapter.dropout,
+        };
+        Linear {
+            name: self.name.clone(),
+            weight: by.tensor(&self.weight),
+            bias: self.bias.as_ref().map(|bias| by.tensor(bias)),
+            adapter: self.adapter.as_ref().map(adapter),
+        }
+    }
+
     /// Adds the adapter to the weight and drops it.
     pub fn merge(&mut self) {
         if let Some(adapter) = self.adapter.take() {
             let update = adapter.a.matmul(adapter.b) * adapter.scale;
-            self.weight = self.weight.clone() + update;
+            let here = self.weight.dtype();
+            self.weight = as_type(single(self.weight.clone()) + update, here);
         }
     }
 }
@@ -82,10 +104,11 @@ impl<B: Backend> Adapter<B> {
             0.0 => x,
             rate => {
                 let kept = Distribution::Bernoulli(1.0 - rate);
-                let mask = Tensor::random(x.dims(), kept, &x.device());
+                let mask = as_type(Tensor::random(x.dims(), kept, &x.device()), x.dtype());
                 x * mask / (1.0 - rate)
             }
         };
-        x.matmul(self.a.clone()).matmul(self.b.clone()) * self.scale
+        let here = x.dtype();
+        x.matmul(as_type(self.a.clone(), here)).matmul(as_type(self.b.clone(), here)) * self.scale
     }
 }

@@ -1,18 +1,21 @@
 //! LoRA (Hu et al. 2021) on the linear layers of the decoder: fresh adapters, adapters read from and
 //! kept beside a checkpoint, merging.
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
 use super::adapter::{LowRank, StoredAdapter};
+use super::config::TextConfig;
 use super::gradient::Adapters;
 use super::initial::Draw;
 use super::kernels::Kernels;
+use super::language;
 use super::linear::Adapter;
 use super::llava::{Llava, host};
 use super::parameters::transposed;
 use super::tensors;
+use crate::text::ticked_list;
 
 /// Gives every linear layer of the decoder a fresh adapter: A uniform in ±1/√inputs (Kaiming's bound
 /// with slope √5, as PEFT draws it), B zero.
@@ -20,13 +23,48 @@ pub fn attach<B: Kernels>(model: &mut Llava<B>, rank: usize, alpha: f64, dropout
     let mut draw = Draw::new(seed);
     let device = model.device().clone();
     for linear in model.language.adapted_mut() {
-        let [inputs, outputs] = linear.weight.dims();
-        let bound = 1.0 / (inputs as f64).sqrt();
-        let values: Vec<f32> = (0..inputs * rank).map(|_| ((draw.uniform() * 2.0 - 1.0) * bound) as f32).collect();
-        let a = Tensor::from_data(TensorData::new(values, [inputs, rank]), &device);
-        let b = Tensor::zeros([rank, outputs], &device);
+        let (a, b) = drawn(linear.weight.dims(), rank, &mut draw, &device);
         linear.adapter = Some(Adapter { a, b, scale: alpha / rank as f64, dropout });
     }
+}
+
+/// The adapters that [`attach`] would give to a model of this architecture, by layer name.
+pub fn fresh<B: Kernels>(config: &TextConfig, rank: usize, seed: u64, device: &B::Device) -> Adapters<B> {
+    let mut draw = Draw::new(seed);
+    let layers = language::adapted(config);
+    layers.into_iter().map(|(name, shape)| (name, drawn(shape, rank, &mut draw, device))).collect()
+}
+
+fn drawn<B: Backend>(
+    [inputs, outputs]: [usize; 2],
+    rank: usize,
+    draw: &mut Draw,
+    device: &B::Device,
+) -> (Tensor<B, 2>, Tensor<B, 2>) {
+    let bound = 1.0 / (inputs as f64).sqrt();
+    let values: Vec<f32> = (0..inputs * rank).map(|_| ((draw.uniform() * 2.0 - 1.0) * bound) as f32).collect();
+    (Tensor::from_data(TensorData::new(values, [inputs, rank]), device), Tensor::zeros([rank, outputs], device))
+}
+
+/// Gives every layer that a stored adapter names that update.
+///
+/// # Errors
+///
+/// If the adapter names a layer that the model does not have, or does not fit one.
+pub fn restore<B: Kernels>(model: &mut Llava<B>, stored: &StoredAdapter) -> anyhow::Result<()> {
+    let mut adapters = loaded::<B>(stored, model.device())?;
+    for linear in model.language.adapted_mut() {
+        let Some((a, b)) = adapters.remove(&linear.name) else { continue };
+        let ([inputs, outputs], [from, _], [_, to]) = (linear.weight.dims(), a.dims(), b.dims());
+        ensure!(
+            (inputs, outputs) == (from, to),
+            "the adapter of `{}` is for {from} inputs and {to} outputs, and the layer has {inputs} and {outputs}",
+            linear.name
+        );
+        linear.adapter = Some(Adapter { a, b, scale: stored.scale(), dropout: stored.dropout });
+    }
+    ensure!(adapters.is_empty(), "the adapter is for layers that the model lacks: {}", ticked_list(adapters.keys()));
+    Ok(())
 }
 
 /// Merges every adapter into its layer's weight, and returns them as PEFT keeps them.

@@ -8,6 +8,7 @@ use super::batch::Batch;
 use super::conversation::IGNORE;
 use super::kernels::Kernels;
 use super::llava::{Llava, integers};
+use super::precision::single;
 
 /// Where a batch has answer tokens to predict.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,10 +55,10 @@ impl Targets {
     }
 }
 
-/// Log-probabilities at the targets, `[targets, vocabulary]`, of final hidden states.
+/// Log-probabilities at the targets in f32, `[targets, vocabulary]`, of final hidden states.
 pub fn log_probabilities<B: Kernels>(model: &Llava<B>, hidden: Tensor<B, 2>, targets: &Targets) -> Tensor<B, 2> {
     let rows = hidden.select(0, integers(&targets.rows, model.device()));
-    log_softmax(model.language.logits(rows), 1)
+    log_softmax(single(model.language.logits(rows)), 1)
 }
 
 /// The negative log-likelihood of each target, `[targets]`, in nats.

@@ -6,7 +6,9 @@
 //! directories and configs.
 
 pub mod adapter;
+pub mod agreement;
 pub mod answer;
+pub mod backward;
 pub mod batch;
 pub mod config;
 pub mod conversation;
@@ -23,11 +25,13 @@ pub mod loss;
 pub mod names;
 pub mod optimizer;
 pub mod parameters;
+pub mod precision;
 pub mod preprocess;
 pub mod projection;
 mod resize;
 pub mod samples;
 pub mod score;
+pub mod speed;
 pub mod tensors;
 pub mod train;
 pub mod vision;

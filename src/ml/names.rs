@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::config::LlavaConfig;
+use super::config::{LlavaConfig, TextConfig, VisionConfig};
 
 /// The name of the token embedding.
 pub const EMBEDDING: &str = "language_model.model.embed_tokens.weight";
@@ -18,6 +18,7 @@ pub const HEAD: &str = "language_model.lm_head.weight";
 /// |---|---|
 /// | `model.language_model.…`, `language_model.…` | `language_model.model.…` |
 /// | `lm_head.…` | `language_model.lm_head.…` |
+/// | `model.layers.…`, `model.embed_tokens.…`, `model.norm.…` (text only) | `language_model.model.…` |
 /// | `model.vision_tower.…`, `vision_tower.…` | `vision_tower.vision_model.…` |
 /// | `model.multi_modal_projector.…` | `multi_modal_projector.…` |
 pub fn canonical(name: &str) -> String {
@@ -26,6 +27,10 @@ pub fn canonical(name: &str) -> String {
         Some(rest) if PARTS.iter().any(|part| rest.starts_with(part)) => rest,
         _ => name,
     };
+    const LANGUAGE: [&str; 3] = ["model.layers.", "model.embed_tokens.", "model.norm."];
+    if LANGUAGE.iter().any(|part| name.starts_with(part)) {
+        return format!("language_model.{name}");
+    }
     if let Some(rest) = name.strip_prefix("language_model.") {
         let whole = rest.starts_with("model.") || rest.starts_with("lm_head.");
         return if whole { name.to_string() } else { format!("language_model.model.{rest}") };
@@ -37,6 +42,11 @@ pub fn canonical(name: &str) -> String {
     if name.starts_with("lm_head.") { format!("language_model.{name}") } else { name.to_string() }
 }
 
+/// The name that a text-only checkpoint has for the canonical one.
+pub fn of_language_only(canonical: &str) -> String {
+    canonical.strip_prefix("language_model.").unwrap_or(canonical).to_string()
+}
+
 /// Whether `name` is of something that old checkpoints store though it is computed.
 pub fn is_computed(name: &str) -> bool {
     name.ends_with(".position_ids") || name.ends_with(".rotary_emb.inv_freq")
@@ -46,16 +56,17 @@ pub fn is_computed(name: &str) -> bool {
 /// `[outputs, inputs]`.
 pub fn shapes(config: &LlavaConfig) -> BTreeMap<String, Vec<usize>> {
     let mut shapes = BTreeMap::new();
-    text_shapes(config, &mut shapes);
-    vision_shapes(config, &mut shapes);
-    let (text, vision) = (config.text.hidden_size, config.vision.hidden_size);
-    insert_linear(&mut shapes, "multi_modal_projector.linear_1", text, vision);
-    insert_linear(&mut shapes, "multi_modal_projector.linear_2", text, text);
+    text_shapes(&config.text, &mut shapes);
+    if let Some(vision) = &config.vision {
+        vision_shapes(vision, &mut shapes);
+        let (text, vision) = (config.text.hidden_size, vision.hidden_size);
+        insert_linear(&mut shapes, "multi_modal_projector.linear_1", text, vision);
+        insert_linear(&mut shapes, "multi_modal_projector.linear_2", text, text);
+    }
     shapes
 }
 
-fn text_shapes(config: &LlavaConfig, shapes: &mut BTreeMap<String, Vec<usize>>) {
-    let text = &config.text;
+fn text_shapes(text: &TextConfig, shapes: &mut BTreeMap<String, Vec<usize>>) {
     let (hidden, inner) = (text.hidden_size, text.intermediate_size);
     let (queries, keys) = (text.heads * text.head_dim, text.key_value_heads * text.head_dim);
     shapes.insert(EMBEDDING.to_string(), vec![text.vocab_size, hidden]);
@@ -83,8 +94,7 @@ fn text_shapes(config: &LlavaConfig, shapes: &mut BTreeMap<String, Vec<usize>>) 
     }
 }
 
-fn vision_shapes(config: &LlavaConfig, shapes: &mut BTreeMap<String, Vec<usize>>) {
-    let vision = &config.vision;
+fn vision_shapes(vision: &VisionConfig, shapes: &mut BTreeMap<String, Vec<usize>>) {
     let (hidden, patch) = (vision.hidden_size, vision.patch_size);
     let tower = "vision_tower.vision_model";
     shapes.insert(format!("{tower}.embeddings.class_embedding"), vec![hidden]);
@@ -126,6 +136,8 @@ mod tests {
             ("model.language_model.layers.3.mlp.up_proj.weight", "language_model.model.layers.3.mlp.up_proj.weight"),
             ("language_model.norm.weight", "language_model.model.norm.weight"),
             ("lm_head.weight", HEAD),
+            ("model.layers.3.mlp.up_proj.weight", "language_model.model.layers.3.mlp.up_proj.weight"),
+            ("model.embed_tokens.weight", EMBEDDING),
             ("language_model.lm_head.weight", HEAD),
             ("vision_tower.pre_layrnorm.bias", "vision_tower.vision_model.pre_layrnorm.bias"),
             ("model.vision_tower.vision_model.pre_layrnorm.bias", "vision_tower.vision_model.pre_layrnorm.bias"),
@@ -134,6 +146,15 @@ mod tests {
         ];
         for (spelling, expected) in spellings {
             assert_eq!(canonical(spelling), expected, "for `{spelling}`");
+        }
+    }
+
+    #[test]
+    fn a_text_only_checkpoint_gets_its_own_names_back() {
+        for name in
+            ["model.layers.3.mlp.up_proj.weight", "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"]
+        {
+            assert_eq!(of_language_only(&canonical(name)), name);
         }
     }
 

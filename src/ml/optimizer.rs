@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 
+use super::kernels::{Kernels, sum_of_squares};
 use super::linear::Linear;
-use super::parameters::{Part, Visitor};
+use super::parameters::{Part, Visitor, weight_and_bias};
+use super::precision::single;
 
 /// What a training changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,18 +29,19 @@ impl Trained {
     }
 }
 
-/// Marks the trained parameters, so that gradients reach them.
+/// Marks the trained parameters, so that gradients reach them. They are kept in f32, whatever the rest of
+/// the model is in: steps of the optimiser are too small for less.
 pub struct Mark(pub Trained);
 
 impl<B: AutodiffBackend> Visitor<B> for Mark {
     fn tensor<const D: usize>(&mut self, _: &str, part: Part, _: bool, tensor: &mut Tensor<B, D>) {
         if self.0.includes(part) {
-            *tensor = tensor.clone().detach().require_grad();
+            *tensor = single(tensor.clone().detach()).require_grad();
         }
     }
 
     fn linear(&mut self, part: Part, linear: &mut Linear<B>) {
-        each(self, part, linear);
+        weight_and_bias(self, part, linear);
         if let Some(adapter) = &mut linear.adapter {
             adapter.a = adapter.a.clone().detach().require_grad();
             adapter.b = adapter.b.clone().detach().require_grad();
@@ -66,17 +69,8 @@ impl<B: AutodiffBackend> Visitor<B> for Collect<'_, B> {
     }
 
     fn linear(&mut self, part: Part, linear: &mut Linear<B>) {
-        each(self, part, linear);
+        weight_and_bias(self, part, linear);
         each_adapter(self, part, linear);
-    }
-}
-
-/// The weights and bias of a linear layer, as the trait shows them by default.
-fn each<B: AutodiffBackend>(visitor: &mut impl Visitor<B>, part: Part, linear: &mut Linear<B>) {
-    let name = linear.name.clone();
-    visitor.tensor(&format!("{name}.weight"), part, true, &mut linear.weight);
-    if let Some(bias) = &mut linear.bias {
-        visitor.tensor(&format!("{name}.bias"), part, false, bias);
     }
 }
 
@@ -88,12 +82,11 @@ fn each_adapter<B: AutodiffBackend>(visitor: &mut impl Visitor<B>, part: Part, l
 }
 
 /// The L2 norm over all gradients.
-pub fn norm<B: AutodiffBackend>(gradients: &Gradients<B>) -> f64 {
-    let squares = gradients.values().map(|gradient| {
-        let values = super::llava::host(gradient.clone());
-        values.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>()
-    });
-    squares.sum::<f64>().sqrt()
+pub fn norm<B: AutodiffBackend>(gradients: &Gradients<B>) -> f64
+where
+    B::InnerBackend: Kernels,
+{
+    gradients.values().map(|gradient| sum_of_squares(gradient.clone())).sum::<f64>().sqrt()
 }
 
 /// AdamW with β = (0.9, 0.999) and ε = 1e-8, as `transformers` trains LLaVA.
@@ -157,7 +150,7 @@ impl<B: AutodiffBackend> Visitor<B> for Step<'_, B> {
     }
 
     fn linear(&mut self, part: Part, linear: &mut Linear<B>) {
-        each(self, part, linear);
+        weight_and_bias(self, part, linear);
         each_adapter(self, part, linear);
     }
 }

@@ -1,25 +1,22 @@
-//! Image files to the numbers that a vision tower sees, as LLaVA-1.5 does it: pad to a square with the
+//! Images to the numbers that a vision tower sees, as LLaVA-1.5 does it: pad to a square with the
 //! mean colour, resize the shorter edge, crop the centre, scale to 0…1, normalise each channel.
 //!
 //! Unaware of samples and tensors' devices.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail, ensure};
-use image::{ImageReader, Limits, RgbImage};
+use image::RgbImage;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::config::LlavaConfig;
+use super::config::VisionConfig;
 use super::resize::resize;
+use crate::images::Place;
 
-/// Images with a longer side are refused: nothing of use is that large, and decoding is bounded.
-const LONGEST_SIDE: u32 = 16_384;
-/// Most bytes that decoding an image may allocate.
-const MOST_BYTES: u64 = 1 << 30;
 /// Most bytes of results that are kept for images that come again.
 const CACHE_BYTES: usize = 128 << 20;
 
@@ -41,7 +38,7 @@ impl Preprocessor {
     ///
     /// If the file cannot be read, asks for something else than what this module does, or makes
     /// images of another size than the model takes.
-    pub fn read(directory: &Path, config: &LlavaConfig) -> anyhow::Result<Preprocessor> {
+    pub fn read(directory: &Path, vision: &VisionConfig) -> anyhow::Result<Preprocessor> {
         let path = directory.join("preprocessor_config.json");
         let file = if path.is_file() {
             let text = fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
@@ -49,7 +46,7 @@ impl Preprocessor {
         } else {
             PreprocessorFile::default()
         };
-        Preprocessor::new(&file, config.vision.image_size).with_context(|| format!("cannot use `{}`", path.display()))
+        Preprocessor::new(&file, vision.image_size).with_context(|| format!("cannot use `{}`", path.display()))
     }
 
     fn new(file: &PreprocessorFile, size: usize) -> anyhow::Result<Preprocessor> {
@@ -80,13 +77,13 @@ impl Preprocessor {
         Ok(Preprocessor { size, border: file.do_pad.then_some(border), values: values.collect() })
     }
 
-    /// Decodes and prepares an image file.
+    /// Decodes and prepares the image at a place.
     ///
     /// # Errors
     ///
     /// If it cannot be read, is not an image of a known format, or is too large.
-    pub fn load(&self, path: &Path) -> anyhow::Result<Vec<f32>> {
-        let image = decode(path).with_context(|| format!("cannot read the image `{}`", path.display()))?;
+    pub fn load(&self, place: &Place) -> anyhow::Result<Vec<f32>> {
+        let image = place.decode().with_context(|| format!("cannot read the image {place}"))?;
         Ok(self.prepare(&image))
     }
 
@@ -136,20 +133,7 @@ impl Default for PreprocessorFile {
     }
 }
 
-fn decode(path: &Path) -> anyhow::Result<RgbImage> {
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(LONGEST_SIDE);
-    limits.max_image_height = Some(LONGEST_SIDE);
-    limits.max_alloc = Some(MOST_BYTES);
-    // By content: published datasets have many files with another format's ending.
-    let mut reader = ImageReader::open(path)?.with_guessed_format()?;
-    reader.limits(limits);
-    let image = reader.decode()?.into_rgb8();
-    ensure!(image.width() > 0 && image.height() > 0, "it has no pixels");
-    Ok(image)
-}
-
-/// Prepared images by file, for data in which images come again. Safe to share between threads.
+/// Prepared images by place, for data in which images come again. Safe to share between threads.
 pub struct Images {
     preprocessor: Preprocessor,
     cache: Mutex<Cache>,
@@ -157,9 +141,9 @@ pub struct Images {
 
 #[derive(Default)]
 struct Cache {
-    images: HashMap<PathBuf, Arc<Vec<f32>>>,
-    /// The files in the order of their arrival; the oldest goes first.
-    arrivals: VecDeque<PathBuf>,
+    images: HashMap<Place, Arc<Vec<f32>>>,
+    /// The places in the order of their arrival; the oldest goes first.
+    arrivals: VecDeque<Place>,
 }
 
 impl Images {
@@ -168,21 +152,21 @@ impl Images {
         Images { preprocessor, cache: Mutex::default() }
     }
 
-    /// The image in a file.
+    /// The image at a place.
     ///
     /// # Errors
     ///
     /// As [`Preprocessor::load`].
-    pub fn load(&self, path: &Path) -> anyhow::Result<Arc<Vec<f32>>> {
+    pub fn load(&self, place: &Place) -> anyhow::Result<Arc<Vec<f32>>> {
         // The map is whole at every moment, so a panic elsewhere does not make it unusable.
-        if let Some(image) = self.cache.lock().unwrap_or_else(PoisonError::into_inner).images.get(path) {
+        if let Some(image) = self.cache.lock().unwrap_or_else(PoisonError::into_inner).images.get(place) {
             return Ok(Arc::clone(image));
         }
-        let image = Arc::new(self.preprocessor.load(path)?);
+        let image = Arc::new(self.preprocessor.load(place)?);
         let most = (CACHE_BYTES / (4 * image.len())).max(1);
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.images.insert(path.to_path_buf(), Arc::clone(&image)).is_none() {
-            cache.arrivals.push_back(path.to_path_buf());
+        if cache.images.insert(place.clone(), Arc::clone(&image)).is_none() {
+            cache.arrivals.push_back(place.clone());
         }
         while cache.arrivals.len() > most {
             if let Some(oldest) = cache.arrivals.pop_front() {
@@ -216,16 +200,16 @@ mod tests {
     #[test]
     fn a_file_is_known_by_its_content_and_bad_ones_are_named() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("picture.jpg");
-        RgbImage::from_pixel(5, 3, Rgb([1, 2, 3])).save_with_format(&path, image::ImageFormat::Png).unwrap();
+        let place = Place::from(directory.path().join("picture.jpg"));
+        RgbImage::from_pixel(5, 3, Rgb([1, 2, 3])).save_with_format(&place.file, image::ImageFormat::Png).unwrap();
         let images = Images::new(preprocessor(3, true));
-        let once = images.load(&path).unwrap();
+        let once = images.load(&place).unwrap();
         assert_eq!(once.len(), 27);
-        assert_eq!(images.load(&path).unwrap(), once);
-        fs::write(&path, "no image").unwrap();
-        assert!(images.load(&path).is_ok(), "it is remembered");
-        let other = directory.path().join("other.png");
-        fs::write(&other, "no image").unwrap();
+        assert_eq!(images.load(&place).unwrap(), once);
+        fs::write(&place.file, "no image").unwrap();
+        assert!(images.load(&place).is_ok(), "it is remembered");
+        let other = Place::from(directory.path().join("other.png"));
+        fs::write(&other.file, "no image").unwrap();
         assert!(images.load(&other).unwrap_err().to_string().contains("other.png"));
     }
 

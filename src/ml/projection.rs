@@ -22,7 +22,7 @@ pub struct Projection {
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Columns whose signs are the bits of one word.
-const WORD: usize = 64;
+pub const WORD: usize = 64;
 
 impl Projection {
     /// These rows of the matrix, row-major `[rows, dimensions]`.
@@ -30,15 +30,24 @@ impl Projection {
         let runs = self.runs();
         let mut values = vec![0.0; rows.len() * self.dimensions];
         values.par_chunks_exact_mut(self.dimensions.max(1)).with_min_len(64).zip(rows).for_each(|(values, row)| {
-            let key = mix(mix(self.seed.wrapping_add(STEP)) ^ mix(row as u64));
-            for (word, values) in values.chunks_mut(WORD).enumerate() {
-                let bits = mix(key.wrapping_add(STEP.wrapping_mul(word as u64 + 1)));
+            for (bits, values) in self.words(row).zip(values.chunks_mut(WORD)) {
                 for (byte, values) in bits.to_le_bytes().into_iter().zip(values.chunks_mut(8)) {
                     values.copy_from_slice(&runs[usize::from(byte)][..values.len()]);
                 }
             }
         });
         values
+    }
+
+    /// The signs of these rows, row by row in words of 64 columns: a set bit is a minus, the lowest one
+    /// comes first.
+    pub fn signs(&self, rows: Range<usize>) -> Vec<u64> {
+        rows.into_par_iter().flat_map_iter(|row| self.words(row)).collect()
+    }
+
+    fn words(&self, row: usize) -> impl Iterator<Item = u64> + use<> {
+        let key = mix(mix(self.seed.wrapping_add(STEP)) ^ mix(row as u64));
+        (0..self.dimensions.div_ceil(WORD)).map(move |word| mix(key.wrapping_add(STEP.wrapping_mul(word as u64 + 1))))
     }
 
     /// The eight elements that each byte stands for: a set bit is a minus, the lowest one comes first.

@@ -1,14 +1,16 @@
 //! Encoded samples with their images, and the inputs of a forward pass that are made of them.
 //! Unaware of where samples come from.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, ensure};
+use rayon::prelude::*;
 
 use super::batch::{Batch, Padding};
-use super::config::LlavaConfig;
+use super::config::{LlavaConfig, VisionConfig};
 use super::conversation::{Encoded, IMAGE_MARK, Labelled, Tokenizer, Turn};
 use super::preprocess::{Images, Preprocessor};
+use crate::images::Place;
 use crate::text::ticked_list;
 
 /// A sample as its owner has it.
@@ -18,8 +20,8 @@ pub struct Item {
     pub name: String,
     /// Questions and answers.
     pub turns: Vec<(String, String)>,
-    /// Image files, in the order of the `<image>` marks.
-    pub images: Vec<PathBuf>,
+    /// Where its images are, in the order of the `<image>` marks.
+    pub images: Vec<Place>,
 }
 
 /// Which answers are labelled, and how long a sample may be.
@@ -35,10 +37,10 @@ pub struct Encoding {
 pub struct Samples {
     names: Vec<String>,
     encoded: Vec<Encoded>,
-    files: Vec<Vec<PathBuf>>,
-    images: Images,
+    places: Vec<Vec<Place>>,
+    /// What images are read with, and the token that stands for them; none where the model reads text only.
+    images: Option<(Images, u32)>,
     pad: u32,
-    image: u32,
 }
 
 /// What a model is given in one forward pass.
@@ -104,13 +106,15 @@ impl Samples {
     }
 
     fn new(directory: &Path, config: &LlavaConfig, items: &[Item], encoded: Vec<Encoded>) -> anyhow::Result<Samples> {
+        let images = |vision: &VisionConfig| {
+            anyhow::Ok((Images::new(Preprocessor::read(directory, vision)?), vision.image_token))
+        };
         Ok(Samples {
             names: items.iter().map(|item| item.name.clone()).collect(),
-            files: items.iter().map(|item| item.images.clone()).collect(),
+            places: items.iter().map(|item| item.images.clone()).collect(),
             encoded,
-            images: Images::new(Preprocessor::read(directory, config)?),
+            images: config.vision.as_ref().map(images).transpose()?,
             pad: config.pad_token,
-            image: config.image_token,
         })
     }
 
@@ -151,14 +155,17 @@ impl Samples {
     /// If an image cannot be read.
     pub fn batch(&self, indices: &[usize]) -> anyhow::Result<Inputs> {
         let encoded: Vec<&Encoded> = indices.iter().map(|index| &self.encoded[*index]).collect();
-        let text = Batch::new(&encoded, Padding::Right, self.pad, self.image);
-        let mut pixels = Vec::new();
-        for index in indices {
-            for file in &self.files[*index][..self.encoded[*index].images] {
-                let image = self.images.load(file).with_context(|| format!("sample `{}`", self.names[*index]))?;
-                pixels.extend_from_slice(&image);
-            }
-        }
+        let image = self.images.as_ref().map(|(_, token)| *token);
+        let text = Batch::new(&encoded, Padding::Right, self.pad, image);
+        let Some((images, _)) = &self.images else { return Ok(Inputs { text, pixels: vec![] }) };
+        let places = indices.iter().flat_map(|index| {
+            self.places[*index][..self.encoded[*index].images].iter().map(|place| (&self.names[*index], place))
+        });
+        let places: Vec<(&String, &Place)> = places.collect();
+        let load = |(name, place): (&String, &Place)| images.load(place).with_context(|| format!("sample `{name}`"));
+        let loaded = places.into_par_iter().map(load).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut pixels = Vec::with_capacity(loaded.iter().map(|image| image.len()).sum());
+        loaded.iter().for_each(|image| pixels.extend_from_slice(image));
         Ok(Inputs { text, pixels })
     }
 }

@@ -6,6 +6,7 @@ use super::batch::Batch;
 use super::kernels::Kernels;
 use super::llava::{Llava, host};
 use super::loss::{Targets, log_probabilities, token_losses};
+use super::precision::single;
 
 /// Which perplexity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
@@ -53,7 +54,7 @@ pub fn likelihood<B: Kernels>(
 
 /// Mean entropy over all positions of each sample, as the authors' code has it; nats.
 pub fn entropy_of_all_positions<B: Kernels>(model: &Llava<B>, hidden: Tensor<B, 2>, batch: &Batch) -> Vec<f32> {
-    let logs = log_softmax(model.language.logits(hidden), 1);
+    let logs = log_softmax(single(model.language.logits(hidden)), 1);
     let entropies = host((logs.clone().exp() * logs).sum_dim(1).neg());
     let samples = entropies.chunks_exact(batch.tokens).zip(&batch.lengths);
     samples.map(|(row, length)| row[..*length].iter().sum::<f32>() / *length as f32).collect()

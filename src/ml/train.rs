@@ -3,8 +3,9 @@
 use anyhow::{bail, ensure};
 use burn::tensor::backend::AutodiffBackend;
 
+use super::backward::Backward;
 use super::kernels::Kernels;
-use super::llava::{Llava, host};
+use super::llava::Llava;
 use super::loss::{Targets, sum_of_sample_losses};
 use super::optimizer::{AdamW, Collect, Gradients, Mark, Step, Trained, norm};
 use super::samples::Samples;
@@ -35,6 +36,8 @@ pub struct Training {
     pub grouped: bool,
     /// Seed of the order and of dropout.
     pub seed: u64,
+    /// Whether activations are computed again in the backward pass, which needs less memory.
+    pub checkpointing: bool,
 }
 
 /// What one optimiser step did.
@@ -65,9 +68,12 @@ impl Training {
         model: &mut Llava<B>,
         samples: &Samples,
         mut report: impl FnMut(Progress),
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<()>
+    where
+        B::InnerBackend: Kernels,
+    {
         ensure!(!samples.is_empty(), "there are no samples to train on");
-        B::seed(model.device(), self.seed);
+        let mut dropout = Draws::new(self.seed, "dropout");
         model.visit(&mut Mark(self.trained));
         let batches = self.batches(&samples.lengths());
         let mut optimizer = AdamW::<B>::new(self.weight_decay);
@@ -77,15 +83,20 @@ impl Training {
             for part in indices.chunks(self.micro_batch.max(1)) {
                 let inputs = samples.batch(part)?;
                 let targets = Targets::of(&inputs.text);
-                let hidden = model.forward(&inputs, None, None);
-                let sum = sum_of_sample_losses(model, hidden, &targets);
-                let value = host(sum.clone())[0];
+                model.language.dropout_seed = dropout.seed();
+                let backward = Backward {
+                    checkpointing: self.checkpointing,
+                    divisor: indices.len() as f32,
+                    reaches_embeddings: self.trained == Trained::Everything || !inputs.pixels.is_empty(),
+                };
+                let objective = |model: &Llava<B>, hidden| sum_of_sample_losses(model, hidden, &targets);
+                let value = backward.run(model, &inputs, objective, |model, found| {
+                    model.visit(&mut Collect { found, sum: &mut gradients });
+                });
                 if !value.is_finite() {
                     bail!("the loss is not finite at step {step}, in a batch of the samples {}", samples.names(part));
                 }
                 loss += value;
-                let found = (sum / indices.len() as f32).backward();
-                model.visit(&mut Collect { found: &found, sum: &mut gradients });
             }
             let norm = norm::<B>(&gradients);
             if !norm.is_finite() {
@@ -170,6 +181,7 @@ mod tests {
             clip: 1.0,
             grouped,
             seed: 7,
+            checkpointing: false,
         }
     }
 

@@ -4,10 +4,11 @@ use burn::tensor::activation::sigmoid;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
-use super::config::{FeatureSelect, LlavaConfig, VisionConfig};
+use super::config::{FeatureSelect, VisionConfig};
 use super::kernels::{Heads, Kernels, grouped_attention};
 use super::linear::Linear;
-use super::parameters::{Part, Source, Visitor};
+use super::parameters::{Part, Source, Transfer, Visitor};
+use super::precision::{as_type, single};
 
 /// The tower up to the layer whose output is used.
 #[derive(Debug, Clone)]
@@ -18,7 +19,6 @@ pub struct Vision<B: Backend> {
     position: Tensor<B, 2>,
     pre_norm: LayerNorm<B>,
     layers: Vec<Layer<B>>,
-    select: FeatureSelect,
     config: VisionConfig,
 }
 
@@ -48,39 +48,43 @@ const PREFIX: &str = "vision_tower.vision_model";
 
 impl<B: Kernels> Vision<B> {
     /// Builds the layers of the tower that are used from weights.
-    pub fn load(config: &LlavaConfig, source: &Source<'_, B>) -> Vision<B> {
-        let (layers, select) = (config.feature_layers, config.feature_select);
-        let config = &config.vision;
+    ///
+    /// # Errors
+    ///
+    /// If a tensor is missing or cannot be read.
+    pub fn load(config: &VisionConfig, source: &Source<'_, B>) -> anyhow::Result<Vision<B>> {
         let (hidden, inner, patch) = (config.hidden_size, config.intermediate_size, config.patch_size);
         let positions = config.patches() + 1;
-        let norm = |name: String| LayerNorm {
-            weight: source.vector(&format!("{name}.weight"), hidden),
-            bias: source.vector(&format!("{name}.bias"), hidden),
-            epsilon: config.layer_norm_eps,
-            name,
+        let norm = |name: String| {
+            anyhow::Ok(LayerNorm {
+                weight: source.vector(&format!("{name}.weight"), hidden)?,
+                bias: source.vector(&format!("{name}.bias"), hidden)?,
+                epsilon: config.layer_norm_eps,
+                name,
+            })
         };
         let layer = |index: usize| {
             let name = |suffix: &str| format!("{PREFIX}.encoder.layers.{index}.{suffix}");
-            Layer {
-                norm1: norm(name("layer_norm1")),
-                query: source.linear(&name("self_attn.q_proj"), hidden, hidden, true),
-                key: source.linear(&name("self_attn.k_proj"), hidden, hidden, true),
-                value: source.linear(&name("self_attn.v_proj"), hidden, hidden, true),
-                output: source.linear(&name("self_attn.out_proj"), hidden, hidden, true),
-                norm2: norm(name("layer_norm2")),
-                fc1: source.linear(&name("mlp.fc1"), hidden, inner, true),
-                fc2: source.linear(&name("mlp.fc2"), inner, hidden, true),
-            }
+            anyhow::Ok(Layer {
+                norm1: norm(name("layer_norm1"))?,
+                query: source.linear(&name("self_attn.q_proj"), hidden, hidden, true)?,
+                key: source.linear(&name("self_attn.k_proj"), hidden, hidden, true)?,
+                value: source.linear(&name("self_attn.v_proj"), hidden, hidden, true)?,
+                output: source.linear(&name("self_attn.out_proj"), hidden, hidden, true)?,
+                norm2: norm(name("layer_norm2"))?,
+                fc1: source.linear(&name("mlp.fc1"), hidden, inner, true)?,
+                fc2: source.linear(&name("mlp.fc2"), inner, hidden, true)?,
+            })
         };
-        Vision {
-            class: source.vector(&format!("{PREFIX}.embeddings.class_embedding"), hidden),
-            patch: source.flattened(&format!("{PREFIX}.embeddings.patch_embedding.weight"), &[hidden, 3, patch, patch]),
-            position: source.matrix(&format!("{PREFIX}.embeddings.position_embedding.weight"), [positions, hidden]),
-            pre_norm: norm(format!("{PREFIX}.pre_layrnorm")),
-            layers: (0..layers).map(layer).collect(),
-            select,
+        Ok(Vision {
+            class: source.vector(&format!("{PREFIX}.embeddings.class_embedding"), hidden)?,
+            patch: source
+                .flattened(&format!("{PREFIX}.embeddings.patch_embedding.weight"), &[hidden, 3, patch, patch])?,
+            position: source.matrix(&format!("{PREFIX}.embeddings.position_embedding.weight"), [positions, hidden])?,
+            pre_norm: norm(format!("{PREFIX}.pre_layrnorm"))?,
+            layers: (0..config.feature_layers).map(layer).collect::<anyhow::Result<_>>()?,
             config: config.clone(),
-        }
+        })
     }
 
     /// Shows every parameter to `visitor`, in a fixed order.
@@ -111,7 +115,8 @@ impl<B: Kernels> Vision<B> {
         let device = self.class.device();
         let rows = unfold(pixels, images, self.config.image_size, self.config.patch_size);
         let inputs = rows.len() / (images * patches);
-        let rows = Tensor::<B, 2>::from_data(TensorData::new(rows, [images * patches, inputs]), &device);
+        let rows = TensorData::new(rows, [images * patches, inputs]);
+        let rows = Tensor::<B, 2>::from_data(rows, (&device, self.patch.dtype()));
         let embedded = rows.matmul(self.patch.clone()).reshape([images, patches, hidden]);
         let class = self.class.clone().reshape([1, 1, hidden]).repeat_dim(0, images);
         let x = Tensor::cat(vec![class, embedded], 1) + self.position.clone().unsqueeze::<3>();
@@ -119,7 +124,7 @@ impl<B: Kernels> Vision<B> {
         for layer in &self.layers {
             x = layer.forward(x, images, &self.config);
         }
-        match self.select {
+        match self.config.feature_select {
             FeatureSelect::All => x,
             FeatureSelect::Patches => {
                 let x = x.reshape([images, patches + 1, hidden]).narrow(1, 1, patches);
@@ -157,12 +162,48 @@ impl<B: Kernels> Layer<B> {
     }
 }
 
+impl<B: Backend> Vision<B> {
+    /// The tower in another backend.
+    pub fn transferred<To: Backend>(&self, by: &impl Transfer<B, To>) -> Vision<To> {
+        let layer = |layer: &Layer<B>| Layer {
+            norm1: layer.norm1.transferred(by),
+            query: layer.query.transferred(by),
+            key: layer.key.transferred(by),
+            value: layer.value.transferred(by),
+            output: layer.output.transferred(by),
+            norm2: layer.norm2.transferred(by),
+            fc1: layer.fc1.transferred(by),
+            fc2: layer.fc2.transferred(by),
+        };
+        Vision {
+            class: by.tensor(&self.class),
+            patch: by.tensor(&self.patch),
+            position: by.tensor(&self.position),
+            pre_norm: self.pre_norm.transferred(by),
+            layers: self.layers.iter().map(layer).collect(),
+            config: self.config.clone(),
+        }
+    }
+}
+
 impl<B: Backend> LayerNorm<B> {
+    fn transferred<To: Backend>(&self, by: &impl Transfer<B, To>) -> LayerNorm<To> {
+        LayerNorm {
+            name: self.name.clone(),
+            weight: by.tensor(&self.weight),
+            bias: by.tensor(&self.bias),
+            epsilon: self.epsilon,
+        }
+    }
+
     fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+        let number_type = x.dtype();
+        let x = single(x);
         let centred = x.clone() - x.mean_dim(1);
         let variance = (centred.clone() * centred.clone()).mean_dim(1);
         let normed = centred / (variance + self.epsilon).sqrt();
-        normed * self.weight.clone().unsqueeze::<2>() + self.bias.clone().unsqueeze::<2>()
+        let (weight, bias) = (single(self.weight.clone()), single(self.bias.clone()));
+        as_type(normed * weight.unsqueeze::<2>() + bias.unsqueeze::<2>(), number_type)
     }
 
     fn visit(&mut self, visitor: &mut impl Visitor<B>) {

@@ -3,71 +3,106 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
+use serde_json::json;
 
 use super::config::LlavaConfig;
 use super::names;
-use super::tensors::{self, Tensor};
+use super::tensors::{self, Numbers, Values};
 use crate::text::ticked_list;
 
-/// The tensors of a model by canonical name. Matrices of linear layers are `[outputs, inputs]`.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// The tensors of a model by canonical name, wherever they are: in files, in memory or on a device.
+/// Matrices of linear layers are `[outputs, inputs]`.
+#[derive(Clone, Default)]
 pub struct Weights {
-    tensors: BTreeMap<String, Tensor>,
+    tensors: BTreeMap<String, Arc<dyn Values>>,
 }
 
 impl Weights {
     /// Puts a tensor under its canonical name, in place of what was there.
-    pub fn insert(&mut self, name: impl Into<String>, tensor: Tensor) {
-        self.tensors.insert(name.into(), tensor);
+    pub fn insert(&mut self, name: impl Into<String>, tensor: impl Values + 'static) {
+        self.tensors.insert(name.into(), Arc::new(tensor));
     }
 
-    /// Puts new values into the tensor `name`, which keeps its shape.
-    ///
-    /// # Panics
-    ///
-    /// If there is no such tensor, or its size is another.
-    pub fn replace(&mut self, name: &str, values: Vec<f32>) {
-        let tensor = self.tensors.get_mut(name).expect("BUG: a model has the tensors that it was built from");
-        assert_eq!(tensor.values.len(), values.len(), "BUG: `{name}` keeps its size");
-        tensor.values = values;
+    /// The shape of the tensor `name`, if there is one.
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.tensors.get(name).map(|tensor| tensor.shape().to_vec())
     }
 
-    /// The tensor `name`.
+    /// The values of the tensor `name`.
     ///
     /// # Errors
     ///
-    /// If there is none, or it has another shape.
-    pub fn expect(&self, name: &str, shape: &[usize]) -> anyhow::Result<&Tensor> {
+    /// If there is none, it has another shape, or it cannot be read.
+    pub fn fetch(&self, name: &str, shape: &[usize]) -> anyhow::Result<Vec<f32>> {
         let tensor = self.tensors.get(name).with_context(|| format!("the weights have no tensor `{name}`"))?;
-        ensure!(tensor.shape == shape, "tensor `{name}` has the shape {:?}, not {shape:?}", tensor.shape);
-        Ok(tensor)
+        ensure!(tensor.shape() == shape, "tensor `{name}` has the shape {:?}, not {shape:?}", tensor.shape());
+        tensor.fetch()
     }
 
     /// All tensors, in the order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &dyn Values)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.as_ref()))
     }
 
-    /// Reads `model.safetensors`, or the shards that `model.safetensors.index.json` lists.
+    /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` lists.
     ///
     /// # Errors
     ///
-    /// If there is neither, or a file cannot be read.
-    pub fn read(directory: &Path) -> anyhow::Result<Weights> {
+    /// If there is neither, a file is not whole, or two tensors have one canonical name.
+    pub fn open(directory: &Path) -> anyhow::Result<Weights> {
         let mut weights = Weights::default();
-        let rename = |name: &str| (!names::is_computed(name)).then(|| names::canonical(name));
         for file in weight_files(directory)? {
-            tensors::read(&directory.join(file), rename, &mut weights.tensors)?;
+            let path = directory.join(file);
+            for (name, stored) in tensors::open(&path, |name| !names::is_computed(name))? {
+                let canonical = names::canonical(&name);
+                let before = weights.tensors.insert(canonical.clone(), Arc::new(stored));
+                ensure!(before.is_none(), "`{}` has `{canonical}` again, as `{name}`", path.display());
+            }
         }
         Ok(weights)
     }
 
-    /// Writes `model.safetensors` in f32.
-    pub fn write(&self, directory: &Path) -> anyhow::Result<()> {
-        tensors::write(&directory.join("model.safetensors"), self.iter())
+    /// Writes `model.safetensors`, or shards with an index where it would have more than `largest`
+    /// bytes; `name` gives the names in the files.
+    fn write(
+        &self,
+        directory: &Path,
+        numbers: Numbers,
+        largest: usize,
+        name: fn(&str) -> String,
+    ) -> anyhow::Result<()> {
+        let width = if numbers == Numbers::F32 { 4 } else { 2 };
+        let bytes = |tensor: &dyn Values| width * tensor.shape().iter().product::<usize>();
+        let named: Vec<(String, &dyn Values)> =
+            self.iter().map(|(canonical, tensor)| (name(canonical), tensor)).collect();
+        let mut shards: Vec<BTreeMap<&str, &dyn Values>> = vec![BTreeMap::new()];
+        let mut size = 0;
+        for (name, tensor) in &named {
+            let last = shards.len() - 1;
+            if size + bytes(*tensor) > largest && !shards[last].is_empty() {
+                shards.push(BTreeMap::new());
+                size = 0;
+            }
+            size += bytes(*tensor);
+            shards.last_mut().expect("there is a first shard").insert(name, *tensor);
+        }
+        if let [only] = shards.as_slice() {
+            return tensors::write(&directory.join("model.safetensors"), only, numbers);
+        }
+        let mut map = BTreeMap::new();
+        for (number, shard) in shards.iter().enumerate() {
+            let file = format!("model-{:05}-of-{:05}.safetensors", number + 1, shards.len());
+            tensors::write(&directory.join(&file), shard, numbers)?;
+            map.extend(shard.keys().map(|name| (*name, file.clone())));
+        }
+        let total: usize = named.iter().map(|(_, tensor)| bytes(*tensor)).sum();
+        let index = json!({"metadata": {"total_size": total}, "weight_map": map});
+        let path = directory.join("model.safetensors.index.json");
+        fs::write(&path, format!("{index:#}\n")).with_context(|| format!("cannot write `{}`", path.display()))
     }
 
     /// Checks that these are the tensors of a model of this architecture.
@@ -85,9 +120,9 @@ impl Weights {
         list(extra, "unknown", &mut problems);
         for (name, shape) in &shapes {
             if let Some(tensor) = self.tensors.get(name)
-                && tensor.shape != *shape
+                && tensor.shape() != *shape
             {
-                problems.push(format!("`{name}` has the shape {:?}, not {shape:?}", tensor.shape));
+                problems.push(format!("`{name}` has the shape {:?}, not {shape:?}", tensor.shape()));
             }
         }
         ensure!(problems.is_empty(), "the weights do not fit the config: {}", problems.join("; "));
@@ -120,6 +155,15 @@ fn weight_files(directory: &Path) -> anyhow::Result<BTreeSet<String>> {
     let index = directory.join("model.safetensors.index.json");
     if !index.is_file() {
         let place = directory.display();
+        let pickles = fs::read_dir(directory).with_context(|| format!("cannot read `{place}`"))?;
+        let is_pickle = |name: &str| name.ends_with(".bin") || name.ends_with(".pt") || name.ends_with(".pth");
+        let mut names = pickles.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned());
+        if let Some(pickle) = names.find(|name| is_pickle(name)) {
+            bail!(
+                "`{place}` has its weights in `{pickle}`, which could run any code when it is read\n\
+                 hint: save the model again with transformers: `model.save_pretrained(folder)` writes safetensors"
+            );
+        }
         bail!("`{place}` has neither `model.safetensors` nor `model.safetensors.index.json`");
     }
     let text = fs::read(&index).with_context(|| format!("cannot read `{}`", index.display()))?;
@@ -131,6 +175,9 @@ fn weight_files(directory: &Path) -> anyhow::Result<BTreeSet<String>> {
     }
     Ok(files)
 }
+
+/// Most bytes of a file of weights.
+const LARGEST_SHARD: usize = 5_000_000_000;
 
 /// Files of a checkpoint that training does not change: they are carried along.
 const COMPANIONS: [&str; 11] = [
@@ -148,7 +195,7 @@ const COMPANIONS: [&str; 11] = [
 ];
 
 /// A model with everything that is needed to use it: a directory that transformers loads.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Checkpoint {
     /// The architecture.
     pub config: LlavaConfig,
@@ -159,23 +206,24 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads the checkpoint in `directory`.
+    /// Opens the checkpoint in `directory`: its weights are read when they are fetched.
     ///
     /// # Errors
     ///
     /// If a file is missing or damaged, or the weights are not those of the config.
     pub fn read(directory: &Path) -> anyhow::Result<Checkpoint> {
         let config = LlavaConfig::read(directory)?;
-        let weights = Weights::read(directory)?;
+        let weights = Weights::open(directory)?;
         weights.check(&config).with_context(|| format!("cannot use the checkpoint `{}`", directory.display()))?;
         Ok(Checkpoint { config, weights, companions: directory.to_path_buf() })
     }
 
     /// Writes the checkpoint into `directory`, which exists, with copies of its companions.
-    pub fn write(&self, directory: &Path) -> anyhow::Result<()> {
+    pub fn write(&self, directory: &Path, numbers: Numbers) -> anyhow::Result<()> {
         self.weights.check(&self.config)?;
-        self.config.write(directory)?;
-        self.weights.write(directory)?;
+        self.config.write(directory, numbers)?;
+        let name = if self.config.vision.is_some() { str::to_string } else { names::of_language_only };
+        self.weights.write(directory, numbers, LARGEST_SHARD, name)?;
         for name in COMPANIONS {
             let source = self.companions.join(name);
             if source.is_file() {
@@ -189,6 +237,7 @@ impl Checkpoint {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tensors::Tensor;
     use super::*;
 
     const CONFIG: &str = r#"{"model_type": "llava", "image_token_index": 5, "vision_feature_layer": -1,
@@ -207,15 +256,23 @@ mod tests {
         Checkpoint { config, weights, companions: companions.to_path_buf() }
     }
 
+    /// Every tensor with its shape and values.
+    fn everything(weights: &Weights) -> BTreeMap<String, Tensor> {
+        let fetch = |(name, tensor): (&str, &dyn Values)| {
+            (name.to_string(), Tensor::new(tensor.shape(), tensor.fetch().unwrap()))
+        };
+        weights.iter().map(fetch).collect()
+    }
+
     #[test]
     fn a_checkpoint_is_read_back_with_its_companions() {
         let (source, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::write(source.path().join("tokenizer.json"), "{}").unwrap();
         fs::write(source.path().join("optimizer.pt"), "not ours").unwrap();
         let written = checkpoint(source.path());
-        written.write(target.path()).unwrap();
+        written.write(target.path(), Numbers::F32).unwrap();
         let read = Checkpoint::read(target.path()).unwrap();
-        assert_eq!((&read.config, &read.weights), (&written.config, &written.weights));
+        assert_eq!((&read.config, everything(&read.weights)), (&written.config, everything(&written.weights)));
         assert!(target.path().join("tokenizer.json").is_file());
         assert!(!target.path().join("optimizer.pt").exists());
     }
@@ -224,25 +281,27 @@ mod tests {
     fn shards_in_the_spelling_of_transformers_5_are_one_checkpoint() {
         let directory = tempfile::tempdir().unwrap();
         let written = checkpoint(directory.path());
-        written.config.write(directory.path()).unwrap();
+        written.config.write(directory.path(), Numbers::F32).unwrap();
         let respell = |name: &str| {
             let name = name.replace("language_model.model.", "model.language_model.");
             name.replace("language_model.lm_head", "lm_head")
                 .replace("vision_tower.vision_model.", "model.vision_tower.")
         };
-        let mut map = serde_json::Map::new();
-        for (number, (name, _)) in written.weights.iter().enumerate() {
-            map.insert(respell(name), format!("model-0000{}-of-00002.safetensors", number % 2 + 1).into());
+        let mut respelt = Weights::default();
+        for (name, tensor) in everything(&written.weights) {
+            respelt.insert(respell(&name), tensor);
         }
-        for shard in ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"] {
-            let respelt: Vec<(String, &Tensor)> =
-                written.weights.iter().map(|(name, tensor)| (respell(name), tensor)).collect();
-            let here = respelt.iter().filter(|(name, _)| map[name] == shard);
-            tensors::write(&directory.path().join(shard), here.map(|(name, tensor)| (name.as_str(), *tensor))).unwrap();
-        }
-        let index = serde_json::json!({"metadata": {}, "weight_map": map});
-        fs::write(directory.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
-        assert_eq!(Checkpoint::read(directory.path()).unwrap().weights, written.weights);
+        respelt.write(directory.path(), Numbers::F32, 200, str::to_string).unwrap();
+        assert!(!directory.path().join("model.safetensors").exists(), "there are several shards");
+        assert_eq!(everything(&Checkpoint::read(directory.path()).unwrap().weights), everything(&written.weights));
+    }
+
+    #[test]
+    fn weights_in_pickles_are_never_read() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("pytorch_model.bin"), "cos\nsystem").unwrap();
+        let problem = Weights::open(directory.path()).err().unwrap().to_string();
+        assert!(problem.contains("`pytorch_model.bin`") && problem.contains("save_pretrained"), "{problem}");
     }
 
     #[test]
@@ -259,6 +318,6 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let index = r#"{"weight_map": {"a": "../elsewhere.safetensors"}}"#;
         fs::write(directory.path().join("model.safetensors.index.json"), index).unwrap();
-        assert!(Weights::read(directory.path()).unwrap_err().to_string().contains("not a file beside it"));
+        assert!(Weights::open(directory.path()).err().unwrap().to_string().contains("not a file beside it"));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value as Json;
 
-use super::externals::{Externals, Memory};
+use super::externals::{Externals, Memory, Refusal};
 use super::graph::{Output, Plan, Planned, PlannedTable, Source, StageIndex, TableRun};
 use super::instance::{Instance, Run, Target};
 use super::tables::{self, Table, Wanted};
@@ -157,7 +157,11 @@ impl<'e> Builder<'e> {
                 Target::Instance(producer, output) => {
                     planned[producer].map(|stage| Source::Stage(Output { stage, slot: output.to_string() }))
                 }
-                Target::Path(node) => self.external(&node, what, problems).map(Source::External),
+                Target::Path(node) => {
+                    let is_checkpoint = signature.inputs[slot].kinds == ["checkpoint"];
+                    let checked = self.checked(&node, is_checkpoint, what, problems);
+                    checked.map(Source::External)
+                }
             };
             match source {
                 Some(source) => drop(inputs.insert(slot.to_string(), source)),
@@ -191,11 +195,27 @@ impl<'e> Builder<'e> {
     }
 
     fn external(&mut self, node: &Node, what: impl Fn() -> String, problems: &mut Problems) -> Option<External> {
+        self.checked(node, false, what, problems)
+    }
+
+    /// What a value names, which must look like a checkpoint if it is to be one.
+    fn checked(
+        &mut self,
+        node: &Node,
+        is_checkpoint: bool,
+        what: impl Fn() -> String,
+        problems: &mut Problems,
+    ) -> Option<External> {
         let value = node.as_str()?;
-        match self.externals.get(value, problems.sources.directory(node.mark)) {
+        let found = self.externals.get(value, problems.sources.directory(node.mark));
+        let found = found.and_then(|external| match is_checkpoint {
+            true => self.externals.check_checkpoint(value, &external).map(|()| external),
+            false => Ok(external),
+        });
+        match found {
             Ok(external) => Some(external),
-            Err(reason) => {
-                problems.add(ProblemKind::External { what: what(), reason }.at(node.mark));
+            Err(Refusal { reason, hint }) => {
+                problems.add(ProblemKind::External { what: what(), reason, hint }.at(node.mark));
                 None
             }
         }

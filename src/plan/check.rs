@@ -2,8 +2,9 @@
 
 use serde_json::{Number, Value as Json};
 
+use crate::devices::Device;
 use crate::spec::{Map as NodeMap, Node, Problem, ProblemKind, Problems, Value};
-use crate::stage::{Device, Execution, Param, ParamKind, Signature};
+use crate::stage::{Execution, Param, ParamKind, Signature};
 
 /// The value of a param of `stage` as its signature wants it: numbers in one form, so that equal
 /// values are equal JSON. A path stays the text that was written.

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::ops::Index;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use petgraph::Direction;
@@ -224,6 +224,21 @@ impl Plan {
         locations
     }
 
+    /// Where everything outside the store is that a stage reads: what it names itself, and what a path
+    /// param upstream named, for artifacts refer to that. An artifact directory from outside that a
+    /// stage upstream read is not among them: that stage has made its results of it.
+    pub fn read_by(&self, stage: StageIndex) -> BTreeSet<&Path> {
+        let inputs = self[stage].inputs.values().filter_map(Source::external);
+        let mut paths: BTreeSet<&Path> = inputs.map(|external| external.path.as_path()).collect();
+        let mut seen = BTreeSet::from([stage]);
+        let mut waiting = vec![stage];
+        while let Some(stage) = waiting.pop() {
+            paths.extend(self[stage].externals.values().map(|external| external.path.as_path()));
+            waiting.extend(self.producers(stage).filter(|producer| seen.insert(*producer)));
+        }
+        paths
+    }
+
     /// The stage called `name`: in full, or by any of its `/`-separated segments in their order, as
     /// long as only one stage has them.
     ///
@@ -388,6 +403,18 @@ mod tests {
         let names: Vec<&str> = part.order().map(|stage| part[stage].name()).collect();
         assert_eq!(names, ["Random/s0/data", "Random/s0/t1/train"]);
         assert_eq!((part.graph().edge_count(), part.shared), (1, 1));
+    }
+
+    #[test]
+    fn a_stage_reads_what_path_params_upstream_name_but_not_the_artifacts_that_others_read() {
+        let external = |path: &str| External { path: path.into(), digest: Digest::of(path.as_bytes()) };
+        let mut plan = sample();
+        let model = Source::External(external("/models/a"));
+        let trained = plan.add(stage("more", &[("model", model), ("data", of(StageIndex::new(0)))], None));
+        let last = plan.add(stage("last", &[("model", of(trained))], None));
+        let paths = |stage| plan.read_by(stage).into_iter().map(Path::to_path_buf).collect::<Vec<_>>();
+        assert_eq!(paths(trained), [PathBuf::from("/data/a.json"), PathBuf::from("/models/a")]);
+        assert_eq!(paths(last), [PathBuf::from("/data/a.json")]);
     }
 
     #[test]

@@ -11,5 +11,5 @@ mod tables;
 mod wiring;
 
 pub use build::plan;
-pub use externals::Externals;
+pub use externals::{Externals, Refusal};
 pub use graph::{NameError, Output, Plan, Planned, PlannedTable, Source, StageIndex, TableRun};

@@ -30,7 +30,11 @@ mod tests {
         let names = [("count-a", "counting"), ("count-b", "counting"), ("ocr", "文字")];
         let benchmark = |((name, skill), value): ((&str, &str), f64)| {
             let metric = "exact_match".to_string();
-            (name.to_string(), Benchmark { skill: skill.to_string(), metric, value, chance: 25.0, samples: 100 })
+            let skill = skill.to_string();
+            (
+                name.to_string(),
+                Benchmark { skill, metric, value, chance: 25.0, samples: 100, details: Default::default() },
+            )
         };
         Metrics { benchmarks: names.into_iter().zip(values).map(benchmark).collect() }
     }

@@ -3,8 +3,8 @@
 //! A device has places: so many stages compute on it at the same time. Unaware of what kind of device
 //! it is and of how a stage uses it.
 
+use crate::devices::Device;
 use crate::plan::Planned;
-use crate::stage::Device;
 
 /// The devices that a run may choose from, each with the same number of places.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,10 +23,11 @@ use super::run::Options;
 use super::state::{State, States};
 use super::worker::Work;
 use crate::cache::{Cache, CacheError, Lookup, Origin, Outputs, Recorded, Ticket};
+use crate::devices::Device;
 use crate::digest::Digest;
 use crate::fingerprint::{DirtyReason, Key};
 use crate::plan::{Plan, Source, StageIndex};
-use crate::stage::{Call, Device};
+use crate::stage::Call;
 
 /// How often the time that is left is estimated.
 const OUTLOOK: Duration = Duration::from_secs(1);

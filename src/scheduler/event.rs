@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::devices::Device;
 use crate::fingerprint::DirtyReason;
-use crate::stage::Device;
 
 /// Something that happened. Stages are named by their display names.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -25,6 +25,33 @@ pub enum Event {
         maybe: usize,
         /// Stages of the experiment that are not in the plan because they are equal to one that is.
         shared: usize,
+    },
+    /// Files from elsewhere are brought here before the stages that read them run.
+    Fetching {
+        /// What they are, as the experiment names it.
+        what: String,
+        /// How many files.
+        files: usize,
+        /// Bytes of them.
+        bytes: u64,
+        /// How many of these are to be downloaded. The others are here, and are only checked.
+        missing: u64,
+    },
+    /// Some of their bytes are here.
+    FetchProgress {
+        /// What they are.
+        what: String,
+        /// Bytes done.
+        done: u64,
+    },
+    /// All of them are here and are what they should be.
+    Fetched {
+        /// What they are.
+        what: String,
+        /// Bytes that were downloaded.
+        bytes: u64,
+        /// How long it took, in seconds.
+        wall: f64,
     },
     /// A stage runs now.
     Started {

@@ -11,9 +11,10 @@ use super::origin;
 use super::state::State;
 use super::worker::{Done, Trouble};
 use crate::cache::{CacheError, Provenance};
+use crate::devices::Device;
 use crate::digest::Digest;
 use crate::plan::StageIndex;
-use crate::stage::{Device, Progress, Update};
+use crate::stage::{Progress, Update};
 
 /// How often the loop looks at the interrupt.
 const TICK: Duration = Duration::from_millis(50);

@@ -31,6 +31,11 @@ impl Draws {
         }
     }
 
+    /// A number to seed another generator with.
+    pub fn seed(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
     /// Brings `items` into a uniformly random order (Fisher and Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         self.shuffle_front(items, items.len());

@@ -206,6 +206,8 @@ pub enum ProblemKind {
         what: String,
         /// Why.
         reason: String,
+        /// How to mend it, where there is something to say.
+        hint: Option<String>,
     },
     /// A part of the experiment that a patch cannot change.
     #[error("an arm cannot change `{0}`")]
@@ -237,7 +239,9 @@ impl ProblemKind {
             ProblemKind::UnknownReference { segment, known, .. } => meant_or_listed(segment, known),
             ProblemKind::NotAChoice { value, values, .. } => meant_or_listed(value, values),
             ProblemKind::BadName { reason, .. } => Some(reason.to_string()),
-            ProblemKind::Missing { hint, .. } | ProblemKind::Table { hint, .. } => hint.clone(),
+            ProblemKind::Missing { hint, .. }
+            | ProblemKind::Table { hint, .. }
+            | ProblemKind::External { hint, .. } => hint.clone(),
             ProblemKind::MalformedReference(_) => {
                 Some("write `${name.name}`, or `$${` for a text that is no reference".to_string())
             }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Device;
+use crate::devices::Device;
 use crate::digest::Digest;
 
 /// How a stage runs. Nothing here may change its result, and nothing here is part of its key.

@@ -4,11 +4,9 @@
 //! Unaware of any particular kind, of YAML experiments, of the cache and of how a stage is run.
 
 mod context;
-mod device;
 mod registry;
 mod signature;
 
 pub use context::{Call, Context, Execution, External, Progress, Silent, Update};
-pub use device::{Device, UnknownDevice};
 pub use registry::{Registry, Stage};
 pub use signature::{Input, Output, Param, ParamKind, Signature};

@@ -107,7 +107,8 @@ pub enum ParamKind {
     /// A finite number.
     Number,
     /// A file or directory outside the store. It enters the key by its content digest, never by
-    /// its name, and is relative to the file that says it.
+    /// its name, and is relative to the file that says it; or a value of the Hugging Face Hub,
+    /// `hf://…`, which enters by the digest of its listing.
     Path,
     /// A text.
     String,

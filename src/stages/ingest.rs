@@ -1,22 +1,41 @@
 //! `ingest`: one dataset joins the pool.
 
-use anyhow::{Context as _, ensure};
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Seek, Write};
+use std::path::Path;
+
+use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
-use super::dataset::{self, OnProblem};
-use crate::artifact::Pool;
+use super::dataset::{self, Check, Format, IMAGES, OnProblem, Source};
+use crate::artifact::{PoolReader, PoolWriter, Sample};
+use crate::digest::Digest;
 use crate::selection::random::Draws;
 use crate::stage::{Context, Stage};
 
 /// The kind `ingest`.
 pub struct Ingest;
 
+/// Samples that are written together.
+const TOGETHER: usize = 4096;
+
 #[derive(Deserialize)]
 struct Params {
     name: String,
+    format: Named,
     limit: Option<usize>,
     on_problem: OnProblem,
+    check_images: Check,
+    min_side: Option<u32>,
     seed: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Named {
+    Auto,
+    #[serde(untagged)]
+    Format(Format),
 }
 
 impl Stage for Ingest {
@@ -26,42 +45,141 @@ impl Stage for Ingest {
 
     fn run(&self, context: &Context<'_>) -> anyhow::Result<()> {
         let params: Params = context.params()?;
-        let mut pool = match context.optional_input("pool") {
-            Some(directory) => Pool::read(directory)?,
-            None => Pool::default(),
-        };
-        ensure!(
-            pool.samples.iter().all(|sample| sample.dataset != params.name),
-            "the pool already has samples of a dataset `{0}`, and the ids of these would be theirs\n\
-             hint: give one of the two another `name`",
-            params.name
-        );
-        pool.merge(arrival(context, &params)?);
-        pool.write(context.output("pool")?)
+        let mut writer = PoolWriter::create(context.output("pool")?)?;
+        if let Some(directory) = context.optional_input("pool") {
+            let before = PoolReader::open(directory)?;
+            ensure!(
+                !before.datasets().contains_key(&params.name),
+                "the pool already has samples of a dataset `{0}`, and the ids of these would be theirs\n\
+                 hint: give one of the two another `name`",
+                params.name
+            );
+            writer.begin_with(before)?;
+        }
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(context.execution().threads).build();
+        let threads = threads.context("cannot start the threads of the stage")?;
+        threads.install(|| arrive(context, &params, &mut writer))?;
+        writer.finish()
     }
 }
 
-/// The dataset alone, cut to the limit.
-fn arrival(context: &Context<'_>, params: &Params) -> anyhow::Result<Pool> {
-    let file = context.external("path").context("the param `path` names no file")?;
+/// Adds the dataset, cut to the limit.
+fn arrive(context: &Context<'_>, params: &Params, writer: &mut PoolWriter) -> anyhow::Result<()> {
+    let path = context.external("path").context("the param `path` names no file")?;
     let images = context.external("images");
-    let threads = rayon::ThreadPoolBuilder::new().num_threads(context.execution().threads).build();
-    let threads = threads.context("cannot start the threads of the stage")?;
-    let folder = images.map(|images| images.path.as_path());
-    let read = threads.install(|| dataset::read(&params.name, &file.path, folder, params.on_problem));
-    let mut arrival = read.with_context(|| format!("dataset `{}`", params.name))?;
-    arrival.roots.extend(images.map(|images| images.digest));
-    for drop in &arrival.drops {
+    ensure!(
+        params.check_images != Check::None || params.min_side.is_none(),
+        "`min_side` asks for the sizes of images, and `check_images: none` says not to look at them\n\
+         hint: set `check_images: header`"
+    );
+    let source = Source {
+        name: &params.name,
+        path: &path.path,
+        images: images.map(|images| images.path.as_path()),
+        format: match params.format {
+            Named::Auto => None,
+            Named::Format(format) => Some(format),
+        },
+        on_problem: params.on_problem,
+        check: params.check_images,
+        min_side: params.min_side.unwrap_or(1),
+        seed: params.seed,
+    };
+    // A folder of images is a root whether or not a sample uses it; the dataset only where one does.
+    let mut roots = Roots { images: images.unwrap_or(path).digest, dataset: path.digest };
+    if images.is_some() {
+        writer.root(roots.images);
+    }
+    let mut spool = match params.limit {
+        Some(_) => Some(Spool::new(context.output("pool")?)?),
+        None => None,
+    };
+    let mut found = 0;
+    let drops = dataset::stream(&source, |mut arrivals| {
+        found += arrivals.samples.len();
+        context.progress((arrivals.read >> 20) as usize, (arrivals.total >> 20) as usize, "MiB");
+        match &mut spool {
+            Some(spool) => spool.push(&arrivals.samples),
+            None => roots.push(&mut arrivals.samples, writer),
+        }
+    });
+    let drops = drops.with_context(|| format!("dataset `{}`", params.name))?;
+    for drop in &drops {
         context.warn(format!("dataset `{}`: dropped {}", params.name, dataset::describe(drop)));
     }
-    ensure!(!arrival.samples.is_empty(), "no sample of the dataset `{}` can be used", params.name);
-    let found = arrival.samples.len();
-    if let Some(limit) = params.limit {
+    ensure!(found > 0, "no sample of the dataset `{}` can be used", params.name);
+    let mut kept = found;
+    if let (Some(limit), Some(spool)) = (params.limit, spool) {
         let everything: Vec<usize> = (0..found).collect();
-        arrival = arrival.select(&Draws::new(params.seed, "ingest limit").sample(&everything, limit));
+        let drawn = Draws::new(params.seed, "ingest limit").sample(&everything, limit);
+        kept = drawn.len();
+        spool.take(&drawn, |mut samples| roots.push(&mut samples, writer))?;
     }
-    context.progress(arrival.samples.len(), arrival.samples.len(), "samples");
-    Ok(arrival)
+    writer.drops(drops);
+    context.progress(kept, kept, "samples");
+    Ok(())
+}
+
+/// What the roots of arriving samples stand for.
+struct Roots {
+    images: Digest,
+    dataset: Digest,
+}
+
+impl Roots {
+    /// Writes samples, whose images then refer to the pool's roots.
+    fn push(&mut self, samples: &mut [Sample], writer: &mut PoolWriter) -> anyhow::Result<()> {
+        for image in samples.iter_mut().flat_map(|sample| &mut sample.images) {
+            image.root = writer.root(if image.root == IMAGES { self.images } else { self.dataset });
+        }
+        writer.push(samples)
+    }
+}
+
+/// Samples that wait on disk, in a file without a name, until it is known which of them are drawn.
+struct Spool {
+    file: BufWriter<File>,
+}
+
+impl Spool {
+    fn new(folder: &Path) -> anyhow::Result<Spool> {
+        let file = tempfile::tempfile_in(folder);
+        let file = file.with_context(|| format!("cannot make a temporary file in `{}`", folder.display()))?;
+        Ok(Spool { file: BufWriter::with_capacity(1 << 20, file) })
+    }
+
+    fn push(&mut self, samples: &[Sample]) -> anyhow::Result<()> {
+        for sample in samples {
+            serde_json::to_writer(&mut self.file, sample).context("cannot write a temporary file")?;
+            self.file.write_all(b"\n").context("cannot write a temporary file")?;
+        }
+        Ok(())
+    }
+
+    /// Gives the samples with these numbers, which rise.
+    fn take(self, drawn: &[usize], mut take: impl FnMut(Vec<Sample>) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        const PROBLEM: &str = "cannot read a temporary file";
+        let mut file = self.file.into_inner().map_err(|error| error.into_error()).context(PROBLEM)?;
+        file.rewind().context(PROBLEM)?;
+        let mut reader = BufReader::with_capacity(1 << 20, file);
+        let mut samples = Vec::new();
+        let mut line = Vec::new();
+        let mut next = 0;
+        for number in drawn {
+            while next <= *number {
+                line.clear();
+                if reader.read_until(b'\n', &mut line).context(PROBLEM)? == 0 {
+                    bail!("a temporary file lost what was written to it");
+                }
+                next += 1;
+            }
+            samples.push(serde_json::from_slice(&line).context(PROBLEM)?);
+            if samples.len() == TOGETHER {
+                take(std::mem::take(&mut samples))?;
+            }
+        }
+        take(samples)
+    }
 }
 
 #[cfg(test)]
@@ -73,6 +191,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::artifact::Pool;
     use crate::digest::Digest;
     use crate::mini;
     use crate::stage::{Call, Execution, External, Progress, Update};
@@ -117,7 +236,8 @@ mod tests {
         }
 
         fn ingest_from(&self, file: &Path, images: Option<&Path>, params: Value) -> anyhow::Result<Pool> {
-            let mut all = json!({"name": "d", "limit": null, "on_problem": "drop", "seed": 0});
+            let mut all = json!({"name": "d", "format": "auto", "limit": null, "on_problem": "drop", "seed": 0,
+                "check_images": "header", "min_side": null});
             all.as_object_mut().unwrap().extend(params.as_object().unwrap().clone());
             let external = |path: &Path| External { path: path.into(), digest: Digest::of(b"content") };
             let named = [("path", Some(file)), ("images", images)];
@@ -253,9 +373,13 @@ mod tests {
         let story = Story::new();
         for (text, place) in [
             ("[\n{\"conversations\": [}\n]", "/samples.json:2:20: not a JSON list of samples: expected value"),
-            ("[\n{}", "/samples.json:2:2: not a JSON list of samples: EOF while parsing a list"),
+            ("[\n{\"conversations\": []}", "/samples.json:2:22: not a JSON list of samples: EOF while parsing a list"),
             ("[] []", "/samples.json:1:4: not a JSON list of samples: trailing characters"),
-            ("{\"a\": 1}", "/samples.json:1:1: not a JSON list of samples: invalid type: map, expected a list"),
+            (
+                "{\"a\": 1}",
+                "`/samples.json` is in no known layout: its first row has only the key `a`\nhint: these are known",
+            ),
+            ("a,b\n1,2", "/samples.json:1:1: not a JSON list of samples: expected a list"),
             ("", "/samples.json:1:1: not a JSON list of samples: EOF while parsing a value"),
         ] {
             fs::write(story.path("samples.json"), text).unwrap();

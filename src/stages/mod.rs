@@ -1,7 +1,8 @@
 //! The stage kinds: one file per kind, thin: read the inputs, call `ml` or [`crate::selection`],
-//! write the outputs. Unaware of the plan, the cache and the scheduler.
+//! write the outputs. [`benchmark`] reads what `evaluate` asks and judges the answers. Unaware of the plan, the cache and the scheduler.
 
 mod alignment;
+pub mod benchmark;
 mod dataset;
 pub mod estimate;
 mod ingest;

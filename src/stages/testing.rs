@@ -33,6 +33,7 @@ impl Bench {
             source_id: None,
             dataset: "d".into(),
             skill: None,
+            source: None,
             images: vec![],
             turns: vec![Turn { question: "What?".into(), answer: "That".into() }],
         };

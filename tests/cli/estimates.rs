@@ -25,7 +25,8 @@ fn of<'v>(plan: &'v Value, name: &str) -> &'v Value {
 
 #[test]
 fn the_papers_suite_is_planned_before_anything_is_downloaded() {
-    let plan = full(&Project::new(), &[]);
+    let project = Project::new().with("HF_HUB_OFFLINE", "1");
+    let plan = full(&project, &[]);
     let hours = |name: &str| of(&plan, name)["seconds"].as_f64().unwrap() / 3600.0;
     // 2,257,618 samples: forward 11.8 and 11.4, backward to the middle with activations computed again.
     assert!((25.0..45.0).contains(&hours("Random/s0/t1/gradient")), "{}", hours("Random/s0/t1/gradient"));
@@ -43,7 +44,7 @@ fn the_papers_suite_is_planned_before_anything_is_downloaded() {
     assert!(missing.iter().any(|path| path.starts_with("hf://llava-hf/llava-1.5-7b-hf")), "{missing:?}");
     assert!(missing.iter().any(|path| *path == "/nowhere/llava/llava_v1_5_mix665k.json"), "{missing:?}");
 
-    let slower = full(&Project::new(), &["--tflops", "100"]);
+    let slower = full(&project, &["--tflops", "100"]);
     let ratio = slower["estimate"]["seconds"].as_f64().unwrap() / plan["estimate"]["seconds"].as_f64().unwrap();
     assert!((ratio - 4.0).abs() < 1e-6);
 }

@@ -1,10 +1,15 @@
 //! The stories that cross layers, in one binary.
 
 mod commands;
+mod datasets;
 mod estimates;
 mod experiments;
 mod exports;
+mod hub;
+mod hub_server;
 mod layers;
+#[path = "../../src/images/testing.rs"]
+mod parquet_files;
 mod planning;
 mod problems;
 mod support;

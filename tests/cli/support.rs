@@ -1,23 +1,25 @@
 //! Small projects in temporary directories, and what the stories share.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use runner::console::diagnostics;
 use runner::digest::Digest;
-use runner::plan::{Externals, Plan, Source, plan};
+use runner::plan::{Externals, Plan, Refusal, Source, plan};
 use runner::spec::{Overrides, read};
 use runner::stage::{Context, Registry, Stage};
 
 /// A directory with the files of a story.
 pub struct Project {
     directory: tempfile::TempDir,
+    environment: BTreeMap<String, String>,
 }
 
 impl Project {
     pub fn new() -> Project {
-        Project { directory: tempfile::tempdir().unwrap() }
+        Project { directory: tempfile::tempdir().unwrap(), environment: BTreeMap::new() }
     }
 
     /// A project with one experiment, `e.yaml`.
@@ -29,6 +31,12 @@ impl Project {
         let path = self.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+        self
+    }
+
+    /// The project with a variable in the environment of the program.
+    pub fn with(mut self, name: &str, value: &str) -> Project {
+        self.environment.insert(name.to_string(), value.to_string());
         self
     }
 
@@ -55,9 +63,22 @@ impl Project {
 
     /// Runs the program in the project.
     pub fn output(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// The program in the project, not yet started.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
-        command.args(arguments).current_dir(self.path()).env_remove("RUST_BACKTRACE").env("COLUMNS", "100");
-        command.output().unwrap()
+        command.args(arguments).current_dir(self.path()).env("COLUMNS", "100").env_remove("RUST_BACKTRACE");
+        // Whoever runs the tests may have a token, a cache or a proxy.
+        let personal = ["HF_", "HTTP", "http", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"];
+        for (name, _) in std::env::vars_os() {
+            if personal.iter().any(|start| name.to_string_lossy().starts_with(start)) {
+                command.env_remove(name);
+            }
+        }
+        command.envs(&self.environment);
+        command
     }
 
     /// Runs the program and tells all that it said, without what differs from run to run: times, sizes
@@ -143,15 +164,19 @@ pub fn describe(plan: &Plan) -> String {
 pub struct Invented;
 
 impl Externals for Invented {
-    fn locate(&self, value: &str, relative_to: &Path) -> Result<PathBuf, String> {
+    fn locate(&self, value: &str, relative_to: &Path) -> Result<PathBuf, Refusal> {
         if value.contains("missing") {
-            return Err(format!("there is no file or folder `{value}`"));
+            return Err(format!("there is no file or folder `{value}`").into());
         }
         Ok(relative_to.join(value))
     }
 
-    fn digest(&mut self, path: &Path) -> Result<Digest, String> {
+    fn digest(&mut self, path: &Path) -> Result<Digest, Refusal> {
         Ok(Digest::of(path.file_name().unwrap().as_encoded_bytes()))
+    }
+
+    fn names(&self, _: &Path) -> Result<Option<Vec<String>>, Refusal> {
+        Ok(Some(vec!["config.json".to_string(), "model.safetensors".to_string()]))
     }
 }
 

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use indexmap::IndexMap;
 use runner::cache::{Cache, Found, Lookup, Origin, Provenance, Ticket};
+use runner::devices::Device;
 use runner::fingerprint::Key;
-use runner::stage::Device;
 use serde_json::{Map, json};
 
 use crate::project::{Project, Sketch};

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use runner::devices::Device;
 use runner::plan::StageIndex;
 use runner::scheduler::{DevicePool, Event, Options};
-use runner::stage::Device;
 use serde_json::{Value, json};
 
 use crate::project::{Project, Sketch, Story, planned};

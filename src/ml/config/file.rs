@@ -10,7 +10,8 @@ use super::{FeatureSelect, LlavaConfig, SYSTEM_PROMPT, TextConfig, VisionConfig}
 #[derive(Deserialize)]
 #[serde(default)]
 pub struct LlavaFile {
-    model_type: String,
+    #[serde(skip)]
+    sees: bool,
     text_config: TextFile,
     vision_config: VisionFile,
     vision_feature_layer: Value,
@@ -29,7 +30,7 @@ pub struct LlavaFile {
 impl Default for LlavaFile {
     fn default() -> LlavaFile {
         LlavaFile {
-            model_type: String::new(),
+            sees: true,
             text_config: TextFile::default(),
             vision_config: VisionFile {
                 hidden_size: 1024,
@@ -78,11 +79,46 @@ impl TokenIds {
 }
 
 impl LlavaFile {
+    /// The same as a model without a vision tower.
+    pub fn of_language(file: LanguageFile) -> LlavaFile {
+        let LanguageFile { text, conversation } = file;
+        LlavaFile { text_config: text, conversation, sees: false, ..LlavaFile::default() }
+    }
+
     /// The config, and with `problems` all reasons why it cannot be computed. `raw` is the whole file.
     pub fn check(self, raw: Map<String, Value>, problems: &mut Vec<String>) -> LlavaConfig {
         let text = self.text_config.check(self.tie_word_embeddings, problems);
-        let vision = self.vision_config.check(problems);
-        expect("model_type", &self.model_type, "llava", problems);
+        let vision = self.sees.then(|| self.vision(problems));
+        let eos = |ids: &Option<TokenIds>| ids.as_ref().and_then(TokenIds::first);
+        // A negative id is how some LLaMA checkpoints say that there is none.
+        let token = |candidates: [Option<i64>; 2], default: u32| {
+            let given = candidates.into_iter().flatten().find(|id| *id >= 0);
+            given.map_or(default, |id| u32::try_from(id).unwrap_or(u32::MAX))
+        };
+        let config = LlavaConfig {
+            pad_token: token([self.pad_token_id, self.text_config.pad_token_id], 0),
+            bos_token: token([self.text_config.bos_token_id, self.bos_token_id], 1),
+            eos_token: token([eos(&self.text_config.eos_token_id), eos(&self.eos_token_id)], 2),
+            system: self.conversation.system.unwrap_or_else(|| SYSTEM_PROMPT.to_string()),
+            text,
+            vision,
+            raw,
+        };
+        let tokens = [
+            ("image token", config.vision.as_ref().map(|vision| vision.image_token)),
+            ("pad token", Some(config.pad_token)),
+            ("bos token", Some(config.bos_token)),
+            ("eos token", Some(config.eos_token)),
+        ];
+        for (name, id) in tokens {
+            if let Some(id) = id.filter(|id| *id as usize >= config.text.vocab_size) {
+                problems.push(format!("the {name} {id} is not below `vocab_size` {}", config.text.vocab_size));
+            }
+        }
+        config
+    }
+
+    fn vision(&self, problems: &mut Vec<String>) -> VisionConfig {
         expect("projector_hidden_act", &self.projector_hidden_act, "gelu", problems);
         if !self.multimodal_projector_bias {
             problems
@@ -96,12 +132,13 @@ impl LlavaFile {
                 FeatureSelect::Patches
             }
         };
+        let layers = self.vision_config.num_hidden_layers;
         // The hidden states that transformers counts are the embedding and the output of each layer.
-        let states = vision.layers as i64 + 1;
+        let states = layers as i64 + 1;
         let feature_layers = match self.vision_feature_layer.as_i64() {
             Some(layer) if (-states..states).contains(&layer) => layer.rem_euclid(states) as usize,
             Some(layer) => {
-                problems.push(format!("`vision_feature_layer` is {layer}, and there are {} layers", vision.layers));
+                problems.push(format!("`vision_feature_layer` is {layer}, and there are {layers} layers"));
                 0
             }
             None => {
@@ -109,37 +146,18 @@ impl LlavaFile {
                 0
             }
         };
-        let eos = |ids: &Option<TokenIds>| ids.as_ref().and_then(TokenIds::first);
-        // A negative id is how some LLaMA checkpoints say that there is none.
-        let token = |candidates: [Option<i64>; 2], default: u32| {
-            let given = candidates.into_iter().flatten().find(|id| *id >= 0);
-            given.map_or(default, |id| u32::try_from(id).unwrap_or(u32::MAX))
-        };
-        let config = LlavaConfig {
-            feature_layers,
-            feature_select,
-            image_token: self.image_token_index.or(self.image_token_id).unwrap_or(32000),
-            pad_token: token([self.pad_token_id, self.text_config.pad_token_id], 0),
-            bos_token: token([self.text_config.bos_token_id, self.bos_token_id], 1),
-            eos_token: token([eos(&self.text_config.eos_token_id), eos(&self.eos_token_id)], 2),
-            system: self.conversation.system.unwrap_or_else(|| SYSTEM_PROMPT.to_string()),
-            text,
-            vision,
-            raw,
-        };
-        let tokens = [
-            ("image token", config.image_token),
-            ("pad token", config.pad_token),
-            ("bos token", config.bos_token),
-            ("eos token", config.eos_token),
-        ];
-        for (name, id) in tokens {
-            if id as usize >= config.text.vocab_size {
-                problems.push(format!("the {name} {id} is not below `vocab_size` {}", config.text.vocab_size));
-            }
-        }
-        config
+        let image_token = self.image_token_index.or(self.image_token_id).unwrap_or(32000);
+        self.vision_config.check(feature_layers, feature_select, image_token, problems)
     }
+}
+
+/// `config.json` of a LLaMA model that reads text only, as it is written.
+#[derive(Deserialize)]
+pub struct LanguageFile {
+    #[serde(flatten)]
+    text: TextFile,
+    #[serde(default)]
+    conversation: ConversationFile,
 }
 
 /// `text_config` as it is written, with the defaults of `LlamaConfig` in transformers.
@@ -289,7 +307,13 @@ impl Default for VisionFile {
 }
 
 impl VisionFile {
-    fn check(&self, problems: &mut Vec<String>) -> VisionConfig {
+    fn check(
+        &self,
+        feature_layers: usize,
+        feature_select: FeatureSelect,
+        image_token: u32,
+        problems: &mut Vec<String>,
+    ) -> VisionConfig {
         expect("vision_config.model_type", &self.model_type, "clip_vision_model", problems);
         expect("vision_config.hidden_act", &self.hidden_act, "quick_gelu", problems);
         if self.num_channels != 3 {
@@ -306,6 +330,9 @@ impl VisionFile {
             image_size: self.image_size,
             patch_size: self.patch_size.max(1),
             layer_norm_eps: self.layer_norm_eps,
+            feature_layers,
+            feature_select,
+            image_token,
         }
     }
 }

@@ -1,13 +1,18 @@
 //! The fused operations under automatic differentiation: each registers its backward pass.
 
+use std::ops::Range;
+
 use burn::backend::Autodiff;
+use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 
 use super::{Heads, Kernels};
+use crate::ml::projection::Projection;
 
 #[derive(Debug)]
 struct RmsNorm;
@@ -25,11 +30,7 @@ impl<B: Kernels> Backward<B, 2> for RmsNorm {
         let gradient = gradients.consume::<B>(&ops.node);
         let (x, weight, epsilon) = ops.state;
         let results = B::rms_norm_backward(x, weight, gradient, epsilon);
-        for (parent, result) in ops.parents.into_iter().zip(results) {
-            if let Some(parent) = parent {
-                gradients.register::<B>(parent.id, result);
-            }
-        }
+        register::<B, 2>(gradients, ops.parents.map(|parent| Some(parent?.id)), results);
     }
 }
 
@@ -40,11 +41,7 @@ impl<B: Kernels> Backward<B, 2> for Swiglu {
         let gradient = gradients.consume::<B>(&ops.node);
         let (gate, up) = ops.state;
         let results = B::swiglu_backward(gate, up, gradient);
-        for (parent, result) in ops.parents.into_iter().zip(results) {
-            if let Some(parent) = parent {
-                gradients.register::<B>(parent.id, result);
-            }
-        }
+        register::<B, 2>(gradients, ops.parents.map(|parent| Some(parent?.id)), results);
     }
 }
 
@@ -55,10 +52,19 @@ impl<B: Kernels> Backward<B, 3> for Attention {
         let gradient = gradients.consume::<B>(&ops.node);
         let (query, key, value, heads) = ops.state;
         let results = B::grouped_attention_backward(query, key, value, gradient, heads);
-        for (parent, result) in ops.parents.into_iter().zip(results) {
-            if let Some(parent) = parent {
-                gradients.register::<B>(parent.id, result);
-            }
+        register::<B, 3>(gradients, ops.parents.map(|parent| Some(parent?.id)), results);
+    }
+}
+
+/// Gives every tracked parent of an operation its gradient.
+fn register<B: Backend, const N: usize>(
+    gradients: &mut Gradients,
+    parents: [Option<NodeId>; N],
+    results: [FloatTensor<B>; N],
+) {
+    for (parent, result) in parents.into_iter().zip(results) {
+        if let Some(parent) = parent {
+            gradients.register::<B>(parent, result);
         }
     }
 }
@@ -124,6 +130,14 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         let gradient = gradient.primitive;
         B::grouped_attention_backward(query.primitive, key.primitive, value.primitive, gradient, heads)
             .map(constant::<B, C>)
+    }
+
+    fn projection(projection: &Projection, rows: Range<usize>, device: &Self::Device) -> FloatTensor<Self> {
+        constant::<B, C>(B::projection(projection, rows, device))
+    }
+
+    fn sum_of_squares(x: FloatTensor<Self>) -> f64 {
+        B::sum_of_squares(x.primitive)
     }
 }
 

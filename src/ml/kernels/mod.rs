@@ -2,15 +2,25 @@
 //!
 //! A decoder of small width spends most of its time in chains of element-wise operations; each of
 //! these operations is one pass over memory instead of five to ten. [`Kernels`] is the extension of
-//! burn's backends: the CPU backend implements it on slices (`flex`), the autodiff decorator by
-//! registering the backward pass (`gradient`). Unaware of models.
+//! burn's backends: the CPU backend implements it on slices (`flex`), GPU backends as compositions of
+//! burn's own operations (`composed`), the autodiff decorator by registering the backward pass
+//! (`gradient`). Unaware of models.
 
+#[cfg(any(feature = "cuda", test))]
+mod composed;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod flex;
 mod gradient;
+mod rotation;
+
+use std::ops::Range;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, TensorPrimitive};
+
+use super::projection::Projection;
 
 /// The geometry of an [`grouped_attention`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,7 +51,8 @@ impl Heads {
     }
 }
 
-/// What a backend must offer beside burn's own operations. All tensors are f32.
+/// What a backend must offer beside burn's own operations. Inputs are f32 or bf16; norms, activations and
+/// softmax are computed in f32, and results have the type of the inputs.
 pub trait Kernels: Backend {
     /// See [`rms_norm`].
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self>;
@@ -80,6 +91,12 @@ pub trait Kernels: Backend {
         gradient: FloatTensor<Self>,
         heads: Heads,
     ) -> [FloatTensor<Self>; 3];
+
+    /// These rows of a projection matrix, `[rows, dimensions]`, in f32.
+    fn projection(projection: &Projection, rows: Range<usize>, device: &Self::Device) -> FloatTensor<Self>;
+
+    /// Σ x² over all elements.
+    fn sum_of_squares(x: FloatTensor<Self>) -> f64;
 }
 
 /// Root-mean-square normalisation (Zhang and Sennrich 2019): `x / sqrt(mean(x²) + ε) · weight` over
@@ -116,6 +133,16 @@ pub fn grouped_attention<B: Kernels>(
     heads: Heads,
 ) -> Tensor<B, 2> {
     wrap(B::grouped_attention(unwrap(query), unwrap(key), unwrap(value), heads))
+}
+
+/// These rows of a projection matrix on a device, `[rows, dimensions]`.
+pub fn projection<B: Kernels>(projection: &Projection, rows: Range<usize>, device: &B::Device) -> Tensor<B, 2> {
+    wrap(B::projection(projection, rows, device))
+}
+
+/// Σ x² over all elements of `x`.
+pub fn sum_of_squares<B: Kernels, const D: usize>(x: Tensor<B, D>) -> f64 {
+    B::sum_of_squares(unwrap(x))
 }
 
 fn unwrap<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {

@@ -2,7 +2,8 @@ use burn::backend::{Autodiff, Flex};
 use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Distribution, Int, Tensor};
 
-use super::{Heads, grouped_attention, rms_norm, swiglu};
+use super::{Heads, Kernels, composed, grouped_attention, rms_norm, swiglu, unwrap, wrap};
+use crate::ml::projection::Projection;
 
 type B = Autodiff<Flex>;
 type Matrix = Tensor<B, 2>;
@@ -99,4 +100,93 @@ fn plain_attention(query: Matrix, key: Matrix, value: Matrix, heads: Heads) -> M
         scores = scores.mask_fill(mask.reshape([1, 1, heads.tokens, heads.tokens]), f32::NEG_INFINITY);
     }
     softmax(scores, 3).matmul(value).swap_dims(1, 2).reshape([heads.batch * heads.tokens, heads.query * heads.width])
+}
+
+/// Operations of GPU backends, computed here.
+type C = Flex;
+
+fn plain_random(rows: usize, width: usize) -> Tensor<C, 2> {
+    random(rows, width).inner()
+}
+
+fn assert_equal<const N: usize>(composed: [Tensor<C, 2>; N], fused: [Tensor<C, 2>; N]) {
+    for (index, (composed, fused)) in composed.into_iter().zip(fused).enumerate() {
+        assert_eq!(composed.dims(), fused.dims());
+        let error = (composed - fused).abs().max().into_scalar();
+        assert!(error < 2e-5, "result {index} is off by {error}");
+    }
+}
+
+#[test]
+fn composed_norms_and_gates_are_the_fused_ones() {
+    let [x, gate, gradient] = [0; 3].map(|_| plain_random(9, 12));
+    let weight: Tensor<C, 1> = plain_random(1, 12).reshape([12]);
+    let (p, w, g) = (unwrap(x.clone()), unwrap(weight.clone()), unwrap(gradient.clone()));
+    assert_equal(
+        [wrap(composed::rms_norm::<C>(p.clone(), w.clone(), 1e-5))],
+        [wrap(C::rms_norm(p.clone(), w.clone(), 1e-5))],
+    );
+    let both = |[of_x, of_weight]: [_; 2]| [wrap::<C, 2>(of_x), wrap::<C, 1>(of_weight).unsqueeze()];
+    assert_equal(
+        both(composed::rms_norm_backward::<C>(p.clone(), w.clone(), g.clone(), 1e-5)),
+        both(C::rms_norm_backward(p.clone(), w, g.clone(), 1e-5)),
+    );
+    let gate = unwrap(gate);
+    assert_equal([wrap(composed::swiglu::<C>(gate.clone(), p.clone()))], [wrap(C::swiglu(gate.clone(), p.clone()))]);
+    assert_equal(
+        composed::swiglu_backward::<C>(gate.clone(), p.clone(), g.clone()).map(wrap),
+        C::swiglu_backward(gate, p.clone(), g).map(wrap),
+    );
+    let (ours, theirs) = (composed::sum_of_squares::<C>(p.clone()), C::sum_of_squares(p));
+    assert!((ours - theirs).abs() < 1e-4 * theirs);
+}
+
+#[test]
+fn composed_attention_is_the_fused_one() {
+    let all = Heads { batch: 2, tokens: 5, queries: 5, query: 4, key: 2, width: 6, causal: true, rope: Some(1e4) };
+    let seeing = Heads { causal: false, rope: None, key: 4, ..all };
+    let cached = Heads { queries: 2, ..all };
+    for heads in [all, seeing, cached] {
+        let query = unwrap(plain_random(2 * heads.queries, 24));
+        let [key, value] = [0; 2].map(|_| unwrap(plain_random(10, 6 * heads.key)));
+        let arguments = || (query.clone(), key.clone(), value.clone());
+        let (q, k, v) = arguments();
+        let composed = composed::grouped_attention::<C>(q, k, v, heads);
+        let (q, k, v) = arguments();
+        assert_equal([wrap(composed)], [wrap(C::grouped_attention(q, k, v, heads))]);
+        if heads.queries == heads.tokens {
+            let gradient = unwrap(plain_random(10, 24));
+            let (q, k, v) = arguments();
+            let composed = composed::grouped_attention_backward::<C>(q, k, v, gradient.clone(), heads);
+            let (q, k, v) = arguments();
+            let fused = C::grouped_attention_backward(q, k, v, gradient, heads);
+            assert_equal(composed.map(wrap), fused.map(wrap));
+        }
+    }
+}
+
+#[test]
+fn the_composed_projection_has_the_same_signs() {
+    for dimensions in [1, 64, 100, 256] {
+        let projection = Projection { seed: 7, dimensions };
+        let composed: Tensor<C, 2> = wrap(composed::projection::<C>(&projection, 3..40, &Default::default()));
+        let fused: Tensor<C, 2> = wrap(C::projection(&projection, 3..40, &Default::default()));
+        assert_equal([composed], [fused]);
+    }
+}
+
+#[test]
+fn operations_on_bf16_are_rounded_ones() {
+    use burn::tensor::{DType, FloatDType};
+    let heads = Heads { batch: 2, tokens: 5, queries: 5, query: 4, key: 2, width: 6, causal: true, rope: Some(1e4) };
+    let [query, key, value] = [24, 12, 12].map(|width| plain_random(10, width));
+    let exact = grouped_attention(query.clone(), key.clone(), value.clone(), heads);
+    let [query, key, value] = [query, key, value].map(|x| x.cast(FloatDType::BF16));
+    let fused = grouped_attention(query.clone(), key.clone(), value.clone(), heads);
+    let composed: Tensor<C, 2> =
+        wrap(composed::grouped_attention::<C>(unwrap(query), unwrap(key), unwrap(value), heads));
+    for rounded in [fused, composed] {
+        assert_eq!(rounded.dtype(), DType::BF16);
+        assert!((rounded.cast(FloatDType::F32) - exact.clone()).abs().max().into_scalar() < 0.05);
+    }
 }

@@ -76,6 +76,8 @@ impl Default for Vision {
 
 #[derive(Deserialize)]
 struct File {
+    /// What makes a language model's file one.
+    hidden_size: Option<usize>,
     text_config: Option<Text>,
     #[serde(default)]
     vision_config: Vision,
@@ -91,7 +93,7 @@ impl Shape {
         let (text, vision) = match file.text_config {
             Some(text) => (text, Some(file.vision_config)),
             // A language model says its sizes without a section.
-            None => (read_json(&path).ok()?, None),
+            None => (file.hidden_size.and_then(|_| read_json(&path).ok())?, None),
         };
         let tied = text.tie_word_embeddings.or(file.tie_word_embeddings).unwrap_or(false);
         let whole = vision.as_ref().map_or(0, |vision| vision.num_hidden_layers);
@@ -235,7 +237,9 @@ pub(super) mod tests {
         let small = Shape::read(directory.path()).unwrap();
         assert_eq!((small.image_tokens(), small.image_forward(), small.key_width()), (0.0, 0.0, 256));
         assert!(near(small.parameters(), 1.1e9, 1.0), "{}", small.parameters());
-        write("[]");
-        assert_eq!(Shape::read(directory.path()), None);
+        for other in ["[]", "{}"] {
+            write(other);
+            assert_eq!(Shape::read(directory.path()), None);
+        }
     }
 }

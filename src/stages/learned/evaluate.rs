@@ -1,22 +1,20 @@
 //! The stage kind `evaluate`: results on every benchmark of a suite.
 
-use std::collections::HashMap;
-use std::path::Path;
-
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use crate::artifact::{Answer, Benchmark, Metrics, Pool, Sample, read_json, write_json_lines, write_summary};
+use crate::artifact::{Metrics, write_json_lines, write_summary};
+use crate::images::Place;
 use crate::ml::answer::{decode, would_answer_right};
 use crate::ml::batch::batches_by_length;
 use crate::ml::conversation::{Labelled, Tokenizer};
-use crate::ml::device::{self, Compute};
+use crate::ml::device::{self, Compute, Job};
 use crate::ml::llava::Llava;
+use crate::ml::precision::Precision;
 use crate::ml::samples::{Encoding, Item, Samples};
 use crate::ml::weights::Checkpoint;
-use crate::selection::answers::{overlap_of_boxes, rouge_l};
 use crate::stage::{Context, Stage};
-use crate::stages::dataset::{self, OnProblem};
+use crate::stages::benchmark::{self, Benchmark, Question, Reply, judge};
 
 /// See `stages/evaluate.yaml`.
 pub struct Evaluate;
@@ -25,24 +23,7 @@ pub struct Evaluate;
 struct Params {
     max_new_tokens: usize,
     max_length: usize,
-}
-
-/// One entry of `benchmarks.json`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    name: String,
-    skill: String,
-    metric: Metric,
-    file: String,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Metric {
-    ExactMatch,
-    RougeL,
-    Iou,
+    precision: Precision,
 }
 
 impl Stage for Evaluate {
@@ -51,42 +32,43 @@ impl Stage for Evaluate {
     }
 
     fn run(&self, context: &Context<'_>) -> anyhow::Result<()> {
-        let params: Params = context.params()?;
+        device::on(context.execution().device, Run { context, params: context.params()? })
+    }
+}
+
+struct Run<'a> {
+    context: &'a Context<'a>,
+    params: Params,
+}
+
+impl Job for Run<'_> {
+    type Output = ();
+
+    fn run<B: Compute>(self, device: &B::Device) -> anyhow::Result<()> {
+        let Run { context, params } = self;
+        let suite = &context.external("benchmarks").context("the param `benchmarks` names no folder")?.path;
+        let scratch = tempfile::tempdir().context("cannot make a folder for embedded images")?;
+        // All first: a bad file is to be told before hours of computing, not after.
+        let entries = benchmark::entries(suite)?;
+        let read = entries.iter().map(|entry| benchmark::read(suite, entry, scratch.path()));
+        let benchmarks: Vec<Benchmark> = read.collect::<anyhow::Result<_>>()?;
         let checkpoint = Checkpoint::read(context.input("model")?)?;
-        let model = Llava::<Compute>::load(&checkpoint, &device::default());
-        let suite = context.external("benchmarks").context("the param `benchmarks` names no folder")?;
-        let entries: Vec<Entry> = read_json(&suite.path.join("benchmarks.json"))?;
+        let model = Llava::<B>::load(&checkpoint, params.precision, device)?;
+        let mut respondent = Respondent {
+            context,
+            params: &params,
+            checkpoint: &checkpoint,
+            model: &model,
+            asked: 0,
+            questions: benchmarks.iter().map(|benchmark| benchmark.questions.len()).sum(),
+        };
         let mut metrics = Metrics::default();
         let mut answers = Vec::new();
-        for (index, entry) in entries.iter().enumerate() {
-            let pool = read(&suite.path, entry)?;
-            let items: Vec<Item> = pool.samples.iter().map(|sample| item(&suite.path, sample)).collect();
-            let bench = Bench { context, params: &params, checkpoint: &checkpoint, model: &model, items: &items };
-            let answered = match entry.metric {
-                Metric::ExactMatch => bench.exact()?,
-                Metric::RougeL | Metric::Iou => bench.decoded(entry.metric)?,
-            };
-            let expected: Vec<&str> = pool.samples.iter().map(last_answer).collect();
-            let scores: Vec<f64> = answered.iter().map(|(score, _)| *score).collect();
-            metrics.benchmarks.insert(
-                entry.name.clone(),
-                Benchmark {
-                    skill: entry.skill.clone(),
-                    metric: entry.metric.name().to_string(),
-                    value: percent(&scores),
-                    chance: chance(entry.metric, &expected),
-                    samples: pool.samples.len(),
-                },
-            );
-            answers.extend(pool.samples.iter().zip(answered).map(|(sample, (score, answered))| Answer {
-                benchmark: entry.name.clone(),
-                id: sample.id.clone(),
-                question: sample.turns.last().map(|turn| turn.question.clone()).unwrap_or_default(),
-                expected: last_answer(sample).to_string(),
-                answered,
-                score,
-            }));
-            context.progress(index + 1, entries.len(), "benchmarks");
+        for benchmark in &benchmarks {
+            let replies = respondent.reply(benchmark).with_context(|| format!("benchmark `{}`", benchmark.name))?;
+            let judged = judge(benchmark, &replies);
+            metrics.benchmarks.insert(benchmark.name.clone(), judged.result);
+            answers.extend(judged.answers);
         }
         metrics.write(context.output("metrics")?)?;
         let directory = context.output("answers")?;
@@ -95,63 +77,75 @@ impl Stage for Evaluate {
     }
 }
 
-/// Reads the samples of a benchmark; a benchmark with a problem is refused.
-fn read(suite: &Path, entry: &Entry) -> anyhow::Result<Pool> {
-    let read = dataset::read(&entry.name, &suite.join(&entry.file), Some(suite), OnProblem::Refuse);
-    read.with_context(|| format!("benchmark `{}`", entry.name))
-}
-
-fn item(suite: &Path, sample: &Sample) -> Item {
+/// A question with a right answer, as the model's samples are.
+fn item(question: &Question) -> Item {
+    let history = question.history.iter().map(|turn| (turn.question.clone(), turn.answer.clone()));
+    let last = (question.text.clone(), question.expected.target());
     Item {
-        name: sample.id.clone(),
-        turns: sample.turns.iter().map(|turn| (turn.question.clone(), turn.answer.clone())).collect(),
-        images: sample.images.iter().map(|image| suite.join(&image.path)).collect(),
+        name: question.id.clone(),
+        turns: history.chain([last]).collect(),
+        images: question.images.iter().cloned().map(Place::from).collect(),
     }
 }
 
-struct Bench<'a> {
+/// The model that is asked.
+struct Respondent<'a, B: Compute> {
     context: &'a Context<'a>,
     params: &'a Params,
     checkpoint: &'a Checkpoint,
-    model: &'a Llava<Compute>,
-    items: &'a [Item],
+    model: &'a Llava<B>,
+    /// Questions that are done.
+    asked: usize,
+    /// Questions of all benchmarks.
+    questions: usize,
 }
 
-/// A score from 0 to 1, and the answer where it was decoded.
-type Answered = (f64, Option<String>);
+impl<B: Compute> Respondent<'_, B> {
+    fn reply(&mut self, benchmark: &Benchmark) -> anyhow::Result<Vec<Reply>> {
+        let items: Vec<Item> = benchmark.questions.iter().map(item).collect();
+        if benchmark.metric.is_exact() {
+            self.judge_without_decoding(&items)
+        } else {
+            self.decoded(&items, benchmark.max_new_tokens.unwrap_or(self.params.max_new_tokens))
+        }
+    }
 
-impl Bench<'_> {
-    fn exact(&self) -> anyhow::Result<Vec<Answered>> {
+    fn judge_without_decoding(&mut self, items: &[Item]) -> anyhow::Result<Vec<Reply>> {
         let how = Encoding { labelled: Labelled::Last, max_length: self.params.max_length };
-        let samples = Samples::encode(&self.checkpoint.companions, &self.checkpoint.config, self.items, how)?;
-        let mut answered = vec![(0.0, None); samples.len()];
+        let samples = Samples::encode(&self.checkpoint.companions, &self.checkpoint.config, items, how)?;
+        let mut replies = vec![Reply::WouldBeRight(false); samples.len()];
         for indices in batches_by_length(&samples.lengths(), self.context.execution().micro_batch) {
             let right = would_answer_right(self.model, &samples.batch(&indices)?);
             for (index, right) in indices.iter().zip(right) {
-                answered[*index].0 = f64::from(u8::from(right));
+                replies[*index] = Reply::WouldBeRight(right);
             }
+            self.done(indices.len());
         }
-        Ok(answered)
+        Ok(replies)
     }
 
-    fn decoded(&self, metric: Metric) -> anyhow::Result<Vec<Answered>> {
+    fn decoded(&mut self, items: &[Item], longest: usize) -> anyhow::Result<Vec<Reply>> {
         let config = &self.checkpoint.config;
         let tokenizer = Tokenizer::read(&self.checkpoint.companions, config)?;
-        let samples = Samples::prompts(&self.checkpoint.companions, config, self.items)?;
-        let mut answered = vec![(0.0, None); samples.len()];
+        let samples = Samples::prompts(&self.checkpoint.companions, config, items)?;
+        let mut replies = vec![Reply::Text(String::new()); samples.len()];
         let lengths = samples.lengths();
         for indices in batches_of_equal_length(&lengths, self.context.execution().micro_batch) {
             let inputs = samples.batch(&indices)?;
-            let most = self.params.max_new_tokens.min(config.text.max_positions.saturating_sub(lengths[indices[0]]));
+            let most = longest.min(config.text.max_positions.saturating_sub(lengths[indices[0]]));
             let decoded = decode(self.model, &inputs, i64::from(config.eos_token), most);
             for (index, tokens) in indices.iter().zip(decoded) {
                 let tokens: Vec<u32> = tokens.into_iter().map(|token| token as u32).collect();
-                let text = tokenizer.decode(&tokens)?;
-                let expected = self.items[*index].turns.last().map(|turn| turn.1.as_str()).unwrap_or_default();
-                answered[*index] = (metric.score(expected, &text), Some(text));
+                replies[*index] = Reply::Text(tokenizer.decode(&tokens)?);
             }
+            self.done(indices.len());
         }
-        Ok(answered)
+        Ok(replies)
+    }
+
+    fn done(&mut self, questions: usize) {
+        self.asked += questions;
+        self.context.progress(self.asked, self.questions, "questions");
     }
 }
 
@@ -161,44 +155,4 @@ fn batches_of_equal_length(lengths: &[usize], size: usize) -> Vec<Vec<usize>> {
     order.sort_by_key(|index| lengths[*index]);
     let equal = order.chunk_by(|left, right| lengths[*left] == lengths[*right]);
     equal.flat_map(|group| group.chunks(size.max(1)).map(<[usize]>::to_vec)).collect()
-}
-
-impl Metric {
-    fn name(self) -> &'static str {
-        match self {
-            Metric::ExactMatch => "exact_match",
-            Metric::RougeL => "rouge_l",
-            Metric::Iou => "iou",
-        }
-    }
-
-    fn score(self, expected: &str, answered: &str) -> f64 {
-        match self {
-            Metric::ExactMatch => f64::from(u8::from(expected == answered)),
-            Metric::RougeL => rouge_l(expected, answered),
-            Metric::Iou => {
-                f64::from(u8::from(overlap_of_boxes(expected, answered).is_some_and(|overlap| overlap > 0.5)))
-            }
-        }
-    }
-}
-
-fn last_answer(sample: &Sample) -> &str {
-    sample.turns.last().map(|turn| turn.answer.as_str()).unwrap_or_default()
-}
-
-fn percent(scores: &[f64]) -> f64 {
-    100.0 * scores.iter().sum::<f64>() / scores.len().max(1) as f64
-}
-
-/// What always giving the commonest answer would score, in percent; of equally common ones, the
-/// first in the benchmark.
-fn chance(metric: Metric, expected: &[&str]) -> f64 {
-    let mut counts: HashMap<&str, usize> = HashMap::new();
-    for answer in expected {
-        *counts.entry(answer).or_default() += 1;
-    }
-    let Some(most) = counts.values().max() else { return 0.0 };
-    let Some(commonest) = expected.iter().find(|answer| counts[**answer] == *most) else { return 0.0 };
-    percent(&expected.iter().map(|answer| metric.score(answer, commonest)).collect::<Vec<_>>())
 }

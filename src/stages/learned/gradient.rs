@@ -3,12 +3,13 @@
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
-use super::preparation::{adapters, encode, items};
-use crate::artifact::{Pool, Vectors};
+use super::preparation::{Windows, adapters, encode};
+use crate::artifact::VectorsWriter;
 use crate::ml::batch::batches_by_length;
-use crate::ml::device::{self, Differentiable};
+use crate::ml::device::{self, Compute, Job};
 use crate::ml::gradient::{Extraction, Projector, normalized};
 use crate::ml::llava::{Llava, host};
+use crate::ml::precision::Precision;
 use crate::ml::projection::Projection;
 use crate::ml::weights::Checkpoint;
 use crate::stage::{Context, Stage};
@@ -25,6 +26,7 @@ struct Params {
     rank: usize,
     alpha: f64,
     max_length: usize,
+    precision: Precision,
     seed: u64,
 }
 
@@ -41,47 +43,66 @@ impl Stage for Gradient {
     }
 
     fn run(&self, context: &Context<'_>) -> anyhow::Result<()> {
-        let params: Params = context.params()?;
+        device::on(context.execution().device, Extract { context, params: context.params()? })
+    }
+}
+
+struct Extract<'a> {
+    context: &'a Context<'a>,
+    params: Params,
+}
+
+impl Job for Extract<'_> {
+    type Output = ();
+
+    fn run<B: Compute>(self, device: &B::Device) -> anyhow::Result<()> {
+        let Extract { context, params } = self;
         let checkpoint = Checkpoint::read(context.input("model")?)?;
-        let pool = Pool::read(context.input("pool")?)?;
-        let samples = encode(context, &checkpoint, &items(context, &pool)?, params.max_length)?;
-        let layers = chosen_layers(params.layers, checkpoint.config.text.layers)?;
-        let adapted = adapters(&checkpoint, params.rank, params.alpha, params.seed)?;
-        let extraction = Extraction { layers, scale: adapted.scale };
-        let device = device::default();
-        let model = Llava::<Differentiable>::load(&checkpoint, &device);
-        let mut projector = Projector::new(Projection { seed: params.seed, dimensions: params.dimensions }, &device);
+        let pool = Windows::open(context, "pool")?;
+        let layers = chosen_layers(params.layers.clone(), checkpoint.config.text.layers)?;
+        let adapted = adapters::<B>(&checkpoint, params.rank, params.alpha, params.seed, device)?;
+        let checkpointing = context.execution().gradient_checkpointing;
+        let extraction = Extraction { layers, scale: adapted.scale, checkpointing };
+        let model = Llava::<B::Differentiable>::load(&checkpoint, params.precision, device)?;
+        let mut projector = Projector::new(Projection { seed: params.seed, dimensions: params.dimensions }, device);
 
-        let mut gradient = vec![Vec::new(); samples.len()];
-        let mut hidden = vec![Vec::new(); samples.len()];
+        let (count, width) = (pool.len(), checkpoint.config.text.hidden_size);
+        let mut gradients = VectorsWriter::create(context.output("gradient")?, count, params.dimensions)?;
+        let mut means = VectorsWriter::create(context.output("hidden")?, count, width)?;
         let mut done = 0;
-        for indices in batches_by_length(&samples.lengths(), context.execution().micro_batch) {
-            let inputs = samples.batch(&indices)?;
-            let extracted = extraction.run(&model, &adapted.adapters, &inputs)?;
-            let gradients = match params.gradient {
-                Kind::Sgd => extracted.gradients,
-                Kind::Sign => extracted.gradients.sign(),
-            };
-            let projected = host(projector.project(gradients));
-            let rows = projected.chunks_exact(params.dimensions).zip(extracted.hidden);
-            for (index, (row, mean)) in indices.iter().zip(rows) {
-                let finish = |vector: Vec<f32>| {
-                    ensure!(vector.iter().all(|value| value.is_finite()), "it is not finite");
-                    if params.normalize { normalized(vector) } else { Ok(vector) }
+        for window in pool.windows()? {
+            let (samples, items) = window?;
+            let encoded = encode(context, &checkpoint, &items, params.max_length)?;
+            let mut gradient = vec![Vec::new(); samples.len()];
+            let mut hidden = vec![Vec::new(); samples.len()];
+            for indices in batches_by_length(&encoded.lengths(), context.execution().micro_batch) {
+                let inputs = encoded.batch(&indices)?;
+                let extracted = extraction.run(&model, &adapted.adapters, &inputs)?;
+                let raw = match params.gradient {
+                    Kind::Sgd => extracted.gradients,
+                    Kind::Sign => extracted.gradients.sign(),
                 };
-                let id = &pool.samples[*index].id;
-                gradient[*index] = finish(row.to_vec()).with_context(|| format!("the gradient of sample `{id}`"))?;
-                hidden[*index] = finish(mean).with_context(|| format!("the hidden state of sample `{id}`"))?;
+                let projected = host(projector.project(raw));
+                let rows = projected.chunks_exact(params.dimensions).zip(extracted.hidden);
+                for (index, (row, mean)) in indices.iter().zip(rows) {
+                    let finish = |vector: Vec<f32>| {
+                        ensure!(vector.iter().all(|value| value.is_finite()), "it is not finite");
+                        if params.normalize { normalized(vector) } else { Ok(vector) }
+                    };
+                    let id = &samples[*index].id;
+                    gradient[*index] =
+                        finish(row.to_vec()).with_context(|| format!("the gradient of sample `{id}`"))?;
+                    hidden[*index] = finish(mean).with_context(|| format!("the hidden state of sample `{id}`"))?;
+                }
+                done += indices.len();
+                context.progress(done, count, "samples");
             }
-            done += indices.len();
-            context.progress(done, samples.len(), "samples");
+            let ids: Vec<&str> = samples.iter().map(|sample| sample.id.as_str()).collect();
+            gradients.append(&ids, &gradient.concat())?;
+            means.append(&ids, &hidden.concat())?;
         }
-
-        let ids: Vec<String> = pool.samples.iter().map(|sample| sample.id.clone()).collect();
-        let width = checkpoint.config.text.hidden_size;
-        Vectors { ids: ids.clone(), dimensions: params.dimensions, values: gradient.concat() }
-            .write(context.output("gradient")?)?;
-        Vectors { ids, dimensions: width, values: hidden.concat() }.write(context.output("hidden")?)
+        gradients.finish()?;
+        means.finish()
     }
 }
 

@@ -1,17 +1,17 @@
 //! The stage kind `score`: importance scores of every sample under a model.
 
 use anyhow::bail;
-use indexmap::IndexMap;
 use serde::Deserialize;
 
 use super::gradient::chosen_layers;
-use super::preparation::{Adapted, adapters, encode, items};
-use crate::artifact::{Pool, Scores};
+use super::preparation::{Adapted, Windows, adapters, encode};
+use crate::artifact::ScoresWriter;
 use crate::ml::batch::batches_by_length;
-use crate::ml::device::{self, Compute, Differentiable};
+use crate::ml::device::{self, Compute, Job};
 use crate::ml::gradient::{Extraction, length};
 use crate::ml::llava::{Llava, host};
-use crate::ml::samples::{Inputs, Samples};
+use crate::ml::precision::Precision;
+use crate::ml::samples::{Inputs, Item, Samples};
 use crate::ml::score::{Likelihood, Perplexity, entropy_of_all_positions, likelihood};
 use crate::ml::weights::Checkpoint;
 use crate::stage::{Context, Stage};
@@ -29,6 +29,7 @@ struct Params {
     rank: usize,
     alpha: f64,
     max_length: usize,
+    precision: Precision,
     seed: u64,
 }
 
@@ -56,77 +57,95 @@ enum BlindImage {
     Removed,
 }
 
-/// The model, once for each way of using it.
-struct Models {
-    plain: Llava<Compute>,
-    grand: Option<(Llava<Differentiable>, Adapted, Extraction)>,
-}
-
 impl Stage for Score {
     fn declaration(&self) -> &'static str {
         include_str!("../../../stages/score.yaml")
     }
 
     fn run(&self, context: &Context<'_>) -> anyhow::Result<()> {
-        let params: Params = context.params()?;
-        let checkpoint = Checkpoint::read(context.input("model")?)?;
-        let pool = Pool::read(context.input("pool")?)?;
-        let items = items(context, &pool)?;
-        let samples = encode(context, &checkpoint, &items, params.max_length)?;
-        let removed = params.scorers.contains(&Scorer::Grounding) && params.blind_image == BlindImage::Removed;
-        let blind = match removed {
-            true => {
-                let items: Vec<_> = items.iter().map(|item| item.without_images()).collect();
-                Some(encode(context, &checkpoint, &items, params.max_length)?)
-            }
-            false => None,
-        };
-        let models = models(&params, &checkpoint)?;
-
-        let mut columns: IndexMap<Scorer, Vec<f32>> =
-            params.scorers.iter().map(|scorer| (*scorer, vec![f32::NAN; samples.len()])).collect();
-        let mut done = 0;
-        for indices in batches_by_length(&samples.lengths(), context.execution().micro_batch) {
-            let scored = score(&params, &models, &samples, blind.as_ref(), &indices)?;
-            for (column, values) in columns.values_mut().zip(scored) {
-                for (index, value) in indices.iter().zip(values) {
-                    column[*index] = value;
-                }
-            }
-            done += indices.len();
-            context.progress(done, samples.len(), "samples");
-        }
-
-        for (scorer, values) in &columns {
-            let wrong: Vec<usize> = (0..values.len()).filter(|index| !values[*index].is_finite()).collect();
-            if !wrong.is_empty() {
-                bail!("the {} is not finite for the samples {}", scorer.name(), samples.names(&wrong));
-            }
-        }
-        let ids = pool.samples.iter().map(|sample| sample.id.clone()).collect();
-        let columns = columns.into_iter().map(|(scorer, values)| (scorer.name().to_string(), values)).collect();
-        Scores { ids, columns }.write(context.output("scores")?)
+        device::on(context.execution().device, Run { context, params: context.params()? })
     }
 }
 
-fn models(params: &Params, checkpoint: &Checkpoint) -> anyhow::Result<Models> {
-    let device = device::default();
+struct Run<'a> {
+    context: &'a Context<'a>,
+    params: Params,
+}
+
+/// The model, and what GraNd needs besides.
+struct Models<B: Compute> {
+    plain: Llava<B>,
+    grand: Option<(Llava<B::Differentiable>, Adapted<B>, Extraction)>,
+}
+
+impl Job for Run<'_> {
+    type Output = ();
+
+    fn run<B: Compute>(self, device: &B::Device) -> anyhow::Result<()> {
+        let Run { context, params } = self;
+        let checkpoint = Checkpoint::read(context.input("model")?)?;
+        let pool = Windows::open(context, "pool")?;
+        let models = models::<B>(context, &params, &checkpoint, device)?;
+        let removed = params.scorers.contains(&Scorer::Grounding) && params.blind_image == BlindImage::Removed;
+        let names: Vec<&str> = params.scorers.iter().map(|scorer| scorer.name()).collect();
+        let mut scores = ScoresWriter::create(context.output("scores")?, pool.len(), &names)?;
+        let mut done = 0;
+        for window in pool.windows()? {
+            let (samples, items) = window?;
+            let encoded = encode(context, &checkpoint, &items, params.max_length)?;
+            let blind = removed.then(|| {
+                let items: Vec<_> = items.iter().map(Item::without_images).collect();
+                encode(context, &checkpoint, &items, params.max_length)
+            });
+            let blind = blind.transpose()?;
+            let mut columns = vec![vec![f32::NAN; samples.len()]; params.scorers.len()];
+            for indices in batches_by_length(&encoded.lengths(), context.execution().micro_batch) {
+                let scored = score(&params, &models, &encoded, blind.as_ref(), &indices)?;
+                for (column, values) in columns.iter_mut().zip(scored) {
+                    for (index, value) in indices.iter().zip(values) {
+                        column[*index] = value;
+                    }
+                }
+                done += indices.len();
+                context.progress(done, pool.len(), "samples");
+            }
+            for (name, values) in names.iter().zip(&columns) {
+                let wrong: Vec<usize> = (0..values.len()).filter(|index| !values[*index].is_finite()).collect();
+                if !wrong.is_empty() {
+                    bail!("the {name} is not finite for the samples {}", encoded.names(&wrong));
+                }
+            }
+            let ids: Vec<&str> = samples.iter().map(|sample| sample.id.as_str()).collect();
+            scores.append(&ids, &columns.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+        }
+        scores.finish()
+    }
+}
+
+fn models<B: Compute>(
+    context: &Context<'_>,
+    params: &Params,
+    checkpoint: &Checkpoint,
+    device: &B::Device,
+) -> anyhow::Result<Models<B>> {
+    let plain = Llava::load(checkpoint, params.precision, device)?;
     let grand = match params.scorers.contains(&Scorer::Grand) {
         true => {
             let layers = chosen_layers(params.layers.clone(), checkpoint.config.text.layers)?;
-            let adapted = adapters(checkpoint, params.rank, params.alpha, params.seed)?;
-            let extraction = Extraction { layers, scale: adapted.scale };
-            Some((Llava::load(checkpoint, &device), adapted, extraction))
+            let adapted = adapters(checkpoint, params.rank, params.alpha, params.seed, device)?;
+            let checkpointing = context.execution().gradient_checkpointing;
+            let extraction = Extraction { layers, scale: adapted.scale, checkpointing };
+            Some((plain.differentiable(), adapted, extraction))
         }
         false => None,
     };
-    Ok(Models { plain: Llava::load(checkpoint, &device), grand })
+    Ok(Models { plain, grand })
 }
 
 /// One column per scorer of one batch.
-fn score(
+fn score<B: Compute>(
     params: &Params,
-    models: &Models,
+    models: &Models<B>,
     samples: &Samples,
     blind: Option<&Samples>,
     indices: &[usize],
@@ -157,8 +176,8 @@ fn score(
 
 /// Perplexity without the images over perplexity with them. Without images: 1. `unsighted` are the
 /// samples as the blind pass sees them, but for images of zeros.
-fn grounding(
-    model: &Llava<Compute>,
+fn grounding<B: Compute>(
+    model: &Llava<B>,
     unsighted: &Samples,
     inputs: &Inputs,
     seen: &Likelihood,

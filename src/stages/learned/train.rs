@@ -5,11 +5,13 @@ use serde::Deserialize;
 
 use super::preparation::{encode, items};
 use crate::artifact::{CurvePoint, Pool, write_json_lines, write_summary};
-use crate::ml::device::{self, Differentiable};
+use crate::ml::adapter::StoredAdapter;
+use crate::ml::device::{self, Compute, Job};
 use crate::ml::initial;
 use crate::ml::llava::Llava;
 use crate::ml::lora;
 use crate::ml::optimizer::Trained;
+use crate::ml::precision::Precision;
 use crate::ml::train::Training;
 use crate::ml::weights::Checkpoint;
 use crate::stage::{Context, Stage};
@@ -32,6 +34,7 @@ struct Params {
     clip: f64,
     order: Order,
     max_length: usize,
+    precision: Precision,
     seed: u64,
 }
 
@@ -55,15 +58,37 @@ impl Stage for Train {
     }
 
     fn run(&self, context: &Context<'_>) -> anyhow::Result<()> {
-        let params: Params = context.params()?;
+        device::on(context.execution().device, Run { context, params: context.params()? })
+    }
+}
+
+struct Run<'a> {
+    context: &'a Context<'a>,
+    params: Params,
+}
+
+impl Job for Run<'_> {
+    type Output = ();
+
+    fn run<B: Compute>(self, device: &B::Device) -> anyhow::Result<()> {
+        let Run { context, params } = self;
         let mut checkpoint = start(context, params.seed)?;
         let pool = Pool::read(context.input("data")?)?;
-        let samples = encode(context, &checkpoint, &items(context, &pool)?, params.max_length)?;
-        let mut model = Llava::<Differentiable>::load(&checkpoint, &device::default());
+        let samples = encode(context, &checkpoint, &items(context, &pool.roots, &pool.samples)?, params.max_length)?;
+        let mut model = Llava::<B::Differentiable>::load(&checkpoint, params.precision, device)?;
+        let (mut rank, mut alpha) = (params.rank, params.alpha);
         let trained = match params.method {
             Method::Full => Trained::Everything,
             Method::Lora => {
-                lora::attach(&mut model, params.rank, params.alpha, params.dropout, params.seed);
+                match context.external("adapter") {
+                    Some(folder) => {
+                        let stored = StoredAdapter::read(&folder.path)?;
+                        lora::restore(&mut model, &stored)
+                            .with_context(|| format!("cannot use the adapter `{}`", folder.path.display()))?;
+                        (rank, alpha) = (stored.rank, stored.alpha);
+                    }
+                    None => lora::attach(&mut model, rank, alpha, params.dropout, params.seed),
+                }
                 Trained::Adapters
             }
         };
@@ -79,6 +104,7 @@ impl Stage for Train {
             clip: params.clip,
             grouped: params.order == Order::Grouped,
             seed: params.seed,
+            checkpointing: context.execution().gradient_checkpointing,
         };
         let mut curve = Vec::new();
         training.run(&mut model, &samples, |progress| {
@@ -89,11 +115,11 @@ impl Stage for Train {
 
         let directory = context.output("model")?;
         if params.method == Method::Lora {
-            let adapter = lora::merge(&mut model, params.rank, params.alpha, params.dropout);
+            let adapter = lora::merge(&mut model, rank, alpha, params.dropout);
             adapter.write(directory)?;
         }
         model.store(&mut checkpoint.weights);
-        checkpoint.write(directory).context("cannot write the trained checkpoint")?;
+        checkpoint.write(directory, params.precision.numbers()).context("cannot write the trained checkpoint")?;
         let last = curve.last().map_or(f32::NAN, |point| point.loss);
         let steps = serde_json::json!(curve.len());
         write_summary(directory, &[("steps", steps.clone()), ("samples", serde_json::json!(pool.samples.len()))])?;

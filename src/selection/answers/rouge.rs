@@ -1,4 +1,4 @@
-//! How near an answer is to the right one. Unaware of models.
+//! ROUGE-L: the longest common subsequence of words.
 
 /// ROUGE-L (Lin 2004): the F1 of the longest common subsequence of words, from 0 to 1.
 pub fn rouge_l(expected: &str, answered: &str) -> f64 {
@@ -26,22 +26,6 @@ fn words(text: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Intersection over union of two boxes written as `[left, top, right, bottom]`; none where a text
-/// has no such box. Only the first four numbers of a text are read.
-pub fn overlap_of_boxes(expected: &str, answered: &str) -> Option<f64> {
-    let (a, b) = (corners(expected)?, corners(answered)?);
-    let area = |[left, top, right, bottom]: [f64; 4]| (right - left).max(0.0) * (bottom - top).max(0.0);
-    let common = area([a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3])]);
-    let union = area(a) + area(b) - common;
-    (union > 0.0).then(|| common / union)
-}
-
-fn corners(text: &str) -> Option<[f64; 4]> {
-    let numbers = text.split(|letter: char| !letter.is_ascii_digit() && letter != '.');
-    let numbers: Vec<f64> = numbers.filter_map(|number| number.parse().ok()).take(4).collect();
-    numbers.try_into().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,12 +36,5 @@ mod tests {
         assert_eq!(rouge_l("police killed the gunman", "police kill the gunman"), 0.75);
         assert_eq!(rouge_l("a red circle .", "a red circle"), 1.0);
         assert_eq!(rouge_l("a red circle", ""), 0.0);
-    }
-
-    #[test]
-    fn boxes_overlap_by_intersection_over_union() {
-        assert_eq!(overlap_of_boxes("[0.00, 0.00, 0.50, 1.00]", "[0.00, 0.00, 1.00, 1.00]"), Some(0.5));
-        assert_eq!(overlap_of_boxes("[ 0.50 , 0.00 , 1.00 , 0.50 ]", "[0.50, 0.00, 1.00, 0.50]"), Some(1.0));
-        assert_eq!(overlap_of_boxes("[0.00, 0.00, 0.50, 0.50]", "top left"), None);
     }
 }
