@@ -153,6 +153,8 @@ pub struct Projector<B: Backend> {
 
 /// Rows of the projection matrix that are made at a time.
 const BLOCK: usize = 4096;
+/// Most bytes of vectors that wait to be projected together: 4 GiB.
+const WAITING: usize = 4 << 30;
 /// Elements of the matrix that are kept: 256 MiB.
 const KEPT: usize = 64 << 20;
 
@@ -160,6 +162,15 @@ impl<B: Kernels> Projector<B> {
     /// A projector on `device`.
     pub fn new(projection: Projection, device: &B::Device) -> Projector<B> {
         Projector { projection, blocks: BTreeMap::new(), device: device.clone() }
+    }
+
+    /// How many vectors of so many parameters are best projected together: where the matrix is not kept,
+    /// making it costs as much as using it for dozens of vectors.
+    pub fn together(&self, parameters: usize) -> usize {
+        match parameters * self.projection.dimensions <= KEPT {
+            true => 1,
+            false => (WAITING / (4 * parameters)).clamp(1, 64),
+        }
     }
 
     /// Projects `gradients` `[batch, parameters]` to `[batch, dimensions]`.

@@ -195,9 +195,9 @@ fn results_are_listed_and_say_where_they_come_from() {
     exit 0
     --- stdout
     result        kind    stage    finished                 took   size
-    [digest]  ingest  e: data  [date]  [time]  583 B
-    [digest]  select  e: pick  [date]  [time]  551 B
-    [digest]  prune   e: few   [date]  [time]  395 B
+    [digest]  ingest  e: data  [date]  [time]  664 B
+    [digest]  select  e: pick  [date]  [time]  632 B
+    [digest]  prune   e: few   [date]  [time]  476 B
     --- stderr
     3 results
     "#);
@@ -205,7 +205,7 @@ fn results_are_listed_and_say_where_they_come_from() {
     exit 0
     --- stdout
     result        kind   stage   finished                 took   size
-    [digest]  prune  e: few  [date]  [time]  395 B
+    [digest]  prune  e: few  [date]  [time]  476 B
     --- stderr
     1 result
     "#);
@@ -238,7 +238,7 @@ fn results_are_listed_and_say_where_they_come_from() {
       pool: b3:[digest]
 
     output pool
-      pool [digest], 395 B
+      pool [digest], 476 B
       samples: 1
       datasets: 1
       dropped: 1

@@ -97,7 +97,7 @@ fn project() -> Project {
 fn result(project: &Project, stage: &str) -> PathBuf {
     let shown = project.output(&["show", stage]).stdout;
     let shown = String::from_utf8(shown).unwrap();
-    let place = shown.lines().map(str::trim).find(|line| line.starts_with(".runner/store"));
+    let place = shown.lines().map(str::trim).find(|line| line.contains(".runner/store"));
     project.path().join(place.unwrap_or_else(|| panic!("{shown}")))
 }
 

@@ -434,7 +434,7 @@ stages:
       |
     2 |   a: {use: ingest, params: {name: a}}
       |   ^
-      = hint: add `path:` to its `params`. The JSON file.
+      = hint: add `path:` to its `params`. The dataset: a file, or the folder of its files.
 
     error: stage `b` lacks the input `model`
      --> e.yaml:3:3

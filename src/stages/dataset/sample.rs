@@ -184,16 +184,18 @@ fn conversation(messages: &[Message<'_>], open: bool) -> Result<Vec<Turn>, Reaso
     }
     let mut rest = messages;
     let mut system = None;
-    if let ([first, after @ ..], true) = (rest, open) {
-        if speaker(first) == Speaker::System {
-            system = first.value.text();
-            rest = after;
-        }
+    if let [first, after @ ..] = rest
+        && open
+        && speaker(first) == Speaker::System
+    {
+        system = first.value.text();
+        rest = after;
     }
-    if let [greeting, question, _, ..] = rest {
-        if speaker(greeting) == Speaker::Assistant && speaker(question) == Speaker::Human {
-            rest = &rest[1..];
-        }
+    if let [greeting, question, _, ..] = rest
+        && speaker(greeting) == Speaker::Assistant
+        && speaker(question) == Speaker::Human
+    {
+        rest = &rest[1..];
     }
     let mut turns = Vec::with_capacity(rest.len() / 2);
     for pair in rest.chunks(2) {

@@ -17,7 +17,8 @@ use super::row::{Loose, Message, Picture, Pictures, Row};
 use crate::images::cells::{BINARY_COLUMNS, TEXT_COLUMNS, image_column};
 
 /// Columns that layouts use, besides those of images.
-const COLUMNS: [&str; 15] = [
+const COLUMNS: [&str; 16] = [
+    "id",
     "conversations",
     "conversation",
     "messages",

@@ -1,6 +1,7 @@
 //! The stage kind `gradient`: gradient vectors and hidden vectors of every sample.
 
 use anyhow::{Context as _, ensure};
+use burn::tensor::Tensor;
 use serde::Deserialize;
 
 use super::preparation::{Windows, adapters, encode};
@@ -75,24 +76,32 @@ impl Job for Extract<'_> {
             let encoded = encode(context, &checkpoint, &items, params.max_length)?;
             let mut gradient = vec![Vec::new(); samples.len()];
             let mut hidden = vec![Vec::new(); samples.len()];
-            for indices in batches_by_length(&encoded.lengths(), context.execution().micro_batch) {
-                let inputs = encoded.batch(&indices)?;
-                let extracted = extraction.run(&model, &adapted.adapters, &inputs)?;
-                let raw = match params.gradient {
+            let finish = |vector: &[f32], what: &str, index: usize| {
+                let finished = || {
+                    ensure!(vector.iter().all(|value| value.is_finite()), "it is not finite");
+                    if params.normalize { normalized(vector.to_vec()) } else { Ok(vector.to_vec()) }
+                };
+                finished().with_context(|| format!("the {what} of sample `{}`", samples[index].id))
+            };
+            let batches = batches_by_length(&encoded.lengths(), context.execution().micro_batch);
+            let mut waiting: (Vec<usize>, Vec<Tensor<B, 2>>) = Default::default();
+            for (number, indices) in batches.iter().enumerate() {
+                let extracted = extraction.run(&model, &adapted.adapters, &encoded.batch(indices)?)?;
+                for (index, mean) in indices.iter().zip(extracted.hidden) {
+                    hidden[*index] = finish(&mean, "hidden state", *index)?;
+                }
+                let together = projector.together(extracted.gradients.dims()[1]);
+                waiting.0.extend(indices);
+                waiting.1.push(match params.gradient {
                     Kind::Sgd => extracted.gradients,
                     Kind::Sign => extracted.gradients.sign(),
-                };
-                let projected = host(projector.project(raw));
-                let rows = projected.chunks_exact(params.dimensions).zip(extracted.hidden);
-                for (index, (row, mean)) in indices.iter().zip(rows) {
-                    let finish = |vector: Vec<f32>| {
-                        ensure!(vector.iter().all(|value| value.is_finite()), "it is not finite");
-                        if params.normalize { normalized(vector) } else { Ok(vector) }
-                    };
-                    let id = &samples[*index].id;
-                    gradient[*index] =
-                        finish(row.to_vec()).with_context(|| format!("the gradient of sample `{id}`"))?;
-                    hidden[*index] = finish(mean).with_context(|| format!("the hidden state of sample `{id}`"))?;
+                });
+                if waiting.0.len() >= together || number + 1 == batches.len() {
+                    let (indices, raw) = std::mem::take(&mut waiting);
+                    let projected = host(projector.project(Tensor::cat(raw, 0)));
+                    for (index, row) in indices.iter().zip(projected.chunks_exact(params.dimensions)) {
+                        gradient[*index] = finish(row, "gradient", *index)?;
+                    }
                 }
                 done += indices.len();
                 context.progress(done, count, "samples");
