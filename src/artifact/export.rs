@@ -56,6 +56,7 @@ impl Reasons {
         if let Some(directory) = scores {
             let Scores { ids, columns } = Scores::read(directory)?;
             reasons.scores = columns;
+            reasons.scores.sort_unstable_keys();
             reasons.rows = ids.into_iter().enumerate().map(|(row, id)| (id, row)).collect();
         }
         Ok(reasons)

@@ -347,6 +347,18 @@ impl Cache {
         rows::entries(&self.connection, None).map_err(|source| self.problem(source))
     }
 
+    /// The last finished stages of a kind, `most` of them, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn latest(&self, kind: &str, most: usize) -> Result<Vec<Entry>, CacheError> {
+        let condition = format!(
+            "entries.fingerprint IN (SELECT fingerprint FROM entries WHERE kind = ?1 ORDER BY started DESC LIMIT {most})"
+        );
+        rows::entries(&self.connection, Some((&condition, kind))).map_err(|source| self.problem(source))
+    }
+
     /// The finished stage with this fingerprint.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ mod accelerators;
 mod arguments;
 mod child;
 mod devices;
+mod estimates;
 mod exec;
 mod export;
 mod failure;

@@ -1,68 +1,146 @@
 //! `runner plan`, `runner explain` and `runner log`: what would run and why.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Value as Json, json};
 
 use super::arguments::{Format, OneStage, Plan as Arguments};
+use super::estimates::Estimates;
 use super::failure::{Exit, Failure};
-use super::workspace::Workspace;
+use super::workspace::{Lenient, Workspace, read};
 use crate::console;
 use crate::fingerprint::DirtyReason;
 use crate::plan::{Plan, StageIndex};
 use crate::scheduler::{Examination, Verdict, examine};
+use crate::spec::{Document, Node, Problems, Value};
 use crate::stage::Registry;
-use crate::text::count;
+use crate::stages::estimate::{Assumed, Shape};
+use crate::text;
 
 /// Shows the verdict on every stage.
 pub fn plan(arguments: &Arguments, registry: &Registry) -> Result<Exit, Failure> {
     let mut workspace = Workspace::new(&arguments.store.directory);
-    let plan = workspace.plan(&arguments.experiment, &arguments.changes.overrides(), registry)?;
+    let (document, problems) = read(&arguments.experiment, &arguments.changes.overrides())?;
+    let assumed = assumed(&document, &problems);
+    let mut externals = Lenient::new(&mut workspace);
+    let plan = crate::plan::plan(&document, registry, &mut externals, problems).map_err(Failure::Problems)?;
+    let missing = externals.missing;
     if arguments.dot {
         console::print(&plan.dot());
         return Ok(Exit::Done);
     }
-    let examination = examine(&plan, workspace.cache()?)?;
+    let cache = workspace.cache()?;
+    let examination = examine(&plan, cache)?;
+    let estimates = Estimates::new(&plan, &examination, cache, registry, assumed, arguments.tflops)?;
+    let told = Told { plan: &plan, examination: &examination, estimates: &estimates, missing: &missing };
     match arguments.format.format {
-        Format::Text => console::print(&text(&plan, &examination)),
-        Format::Json => console::print(&format!("{:#}\n", machine_readable(&plan, &examination))),
+        Format::Text => console::print(&told.text()),
+        Format::Json => console::print(&format!("{:#}\n", told.json())),
     }
     Ok(Exit::Done)
 }
 
-fn text(plan: &Plan, examination: &Examination) -> String {
-    let mut text = format!("{}\n\n", plan.title);
-    for stage in plan.order() {
-        let (verdict, reasons) = told(&examination[stage].verdict);
-        let more = match plan[stage].names.len() {
-            1 => String::new(),
-            names => format!("  (stands for {} more)", names - 1),
-        };
-        let _ = writeln!(text, "{verdict:<6} {}{more}", plan[stage].name());
-        for reason in reasons {
-            let _ = writeln!(text, "         {reason}");
-        }
+/// What the suites of an experiment say for its estimates: `assume:`, `architecture:`, and `samples:` beside
+/// the `name:` of a dataset.
+fn assumed(document: &Document, problems: &Problems) -> Assumed {
+    let mut assumed = Assumed::default();
+    let scope = document.scope();
+    let number = |name: &str| {
+        let entry = document.suite.get("assume")?.node.get(name)?;
+        scope.resolve(&entry.node).ok()?.to_json().as_f64()
+    };
+    assumed.text_tokens = number("text_tokens").unwrap_or(assumed.text_tokens);
+    assumed.images = number("images").unwrap_or(assumed.images);
+    assumed.benchmark_samples = number("benchmark_samples");
+    assumed.model = document.suite.get("architecture").and_then(|entry| {
+        let folder = scope.resolve(&entry.node).ok()?;
+        Shape::read(&problems.sources.directory(folder.mark).join(folder.as_str()?)).map(Arc::new)
+    });
+    for suite in document.arms.iter().map(|arm| &arm.suite).chain([&document.suite]) {
+        count(suite, &mut assumed.samples);
     }
-    let (fresh, run, maybe) = examination.counts();
-    let _ = writeln!(text, "\n{}: {run} to run, {maybe} maybe, {fresh} fresh", count(plan.len(), "stage"));
-    if plan.shared > 0 {
-        let _ = writeln!(text, "{} equal to one of these and shared", count(plan.shared, "more stage"));
-    }
-    text
+    assumed
 }
 
-fn machine_readable(plan: &Plan, examination: &Examination) -> Value {
-    let stage = |stage: StageIndex| {
-        let (verdict, reasons) = told(&examination[stage].verdict);
-        let planned = &plan[stage];
-        json!({"names": planned.names, "kind": planned.kind, "verdict": verdict, "reasons": reasons})
-    };
-    let (fresh, run, maybe) = examination.counts();
-    json!({
-        "experiment": plan.experiment, "title": plan.title,
-        "stages": plan.order().map(stage).collect::<Vec<_>>(),
-        "fresh": fresh, "run": run, "maybe": maybe, "shared": plan.shared,
-    })
+/// Takes every `samples:` that stands beside a `name:`.
+fn count(node: &Node, samples: &mut HashMap<String, f64>) {
+    let word = |key: &str| node.get(key).map(|entry| &entry.node);
+    if let (Some(name), Some(number)) =
+        (word("name").and_then(Node::as_str), word("samples").and_then(|node| node.to_json().as_f64()))
+    {
+        samples.insert(name.to_string(), number);
+    }
+    match &node.value {
+        Value::Map(map) => map.values().for_each(|entry| count(&entry.node, samples)),
+        Value::List(items) => items.iter().for_each(|item| count(item, samples)),
+        _ => {}
+    }
+}
+
+/// All that is said of a plan.
+struct Told<'a> {
+    plan: &'a Plan,
+    examination: &'a Examination,
+    estimates: &'a Estimates,
+    /// What is not there, and why.
+    missing: &'a BTreeMap<PathBuf, String>,
+}
+
+impl Told<'_> {
+    fn text(&self) -> String {
+        let Told { plan, examination, estimates, missing } = self;
+        let mut text = format!("{}\n\n", plan.title);
+        for stage in plan.order() {
+            let (verdict, reasons) = told(&examination[stage].verdict);
+            let mut more = match plan[stage].names.len() {
+                1 => String::new(),
+                names => format!("  (stands for {} more)", names - 1),
+            };
+            let taken = estimates.of(stage);
+            if !taken.is_empty() {
+                more.push_str(&format!("  about {taken}"));
+            }
+            let _ = writeln!(text, "{verdict:<6} {}{more}", plan[stage].name());
+            for reason in reasons {
+                let _ = writeln!(text, "         {reason}");
+            }
+        }
+        let (fresh, run, maybe) = examination.counts();
+        let _ = writeln!(text, "\n{}: {run} to run, {maybe} maybe, {fresh} fresh", text::count(plan.len(), "stage"));
+        if plan.shared > 0 {
+            let _ = writeln!(text, "{} equal to one of these and shared", text::count(plan.shared, "more stage"));
+        }
+        text.push_str(&estimates.total());
+        if !missing.is_empty() {
+            text.push_str("missing, and needed before `exec` starts:\n");
+        }
+        for (path, reason) in *missing {
+            let _ = writeln!(text, "  `{}`: {reason}", path.display());
+        }
+        text
+    }
+
+    fn json(&self) -> Json {
+        let Told { plan, examination, estimates, missing } = self;
+        let stage = |stage: StageIndex| {
+            let (verdict, reasons) = told(&examination[stage].verdict);
+            let planned = &plan[stage];
+            json!({
+                "names": planned.names, "kind": planned.kind, "verdict": verdict, "reasons": reasons,
+                "estimate": estimates.json(stage),
+            })
+        };
+        let (fresh, run, maybe) = examination.counts();
+        json!({
+            "experiment": plan.experiment, "title": plan.title,
+            "stages": plan.order().map(stage).collect::<Vec<_>>(),
+            "fresh": fresh, "run": run, "maybe": maybe, "shared": plan.shared,
+            "estimate": estimates.total_json(), "missing": missing,
+        })
+    }
 }
 
 fn told(verdict: &Verdict) -> (&'static str, &[DirtyReason]) {
@@ -113,7 +191,7 @@ pub fn explain(arguments: &OneStage, registry: &Registry) -> Result<Exit, Failur
 
 /// A key's text, indented. What cannot be read is shown as it is.
 fn pretty(key: &str) -> String {
-    serde_json::from_str::<Value>(key).map_or_else(|_| key.to_string(), |key| format!("{key:#}"))
+    serde_json::from_str::<Json>(key).map_or_else(|_| key.to_string(), |key| format!("{key:#}"))
 }
 
 /// Shows the log of a stage's last execution under the key that it has now.

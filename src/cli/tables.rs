@@ -7,9 +7,9 @@ use anyhow::Context as _;
 
 use super::failure::Failure;
 use super::workspace::Workspace;
-use crate::artifact::{Metrics, read_json};
+use crate::artifact::{Benchmark, Metrics, Share, read_json, read_json_lines};
 use crate::plan::{Output, Plan, TableRun};
-use crate::report::{Run, Table, differences};
+use crate::report::{Rows, Run, Table, differences};
 use crate::scheduler::Outcome;
 
 /// A table with the name of its files.
@@ -24,7 +24,11 @@ pub fn render(plan: &Plan, outcome: &Outcome, workspace: &Workspace) -> Result<V
     let mut rendered = Vec::new();
     for planned in &plan.tables {
         let sources = Sources { outcome, workspace };
-        let runs: Option<Vec<Run>> = planned.runs.iter().map(|run| sources.run(run)).collect::<Result<_, _>>()?;
+        let read = match planned.spec.rows {
+            Rows::Cluster => clusters,
+            Rows::Arm | Rows::Skill => Metrics::read,
+        };
+        let runs: Option<Vec<Run>> = planned.runs.iter().map(|run| sources.run(run, read)).collect::<Result<_, _>>()?;
         let Some(runs) = runs else { continue };
         let table = Table::build(&planned.spec, &plan.title, &runs).map_err(anyhow::Error::from)?;
         let stem = match plan.tables.len() {
@@ -44,11 +48,11 @@ struct Sources<'a> {
 
 impl Sources<'_> {
     /// What a run brings; `None` if a stage of it is not done.
-    fn run(&self, run: &TableRun) -> anyhow::Result<Option<Run>> {
+    fn run(&self, run: &TableRun, step: fn(&Path) -> anyhow::Result<Metrics>) -> anyhow::Result<Option<Run>> {
         let mut read = Run { arm: run.arm.clone(), seed: run.seed, ..Run::default() };
         for output in &run.steps {
             let Some(directory) = self.directory(output) else { return Ok(None) };
-            read.steps.push(Metrics::read(&directory)?);
+            read.steps.push(step(&directory)?);
         }
         if let Some(output) = &run.pool {
             let Some(samples) = self.summary(output, "samples")? else { return Ok(None) };
@@ -79,6 +83,19 @@ impl Sources<'_> {
     }
 }
 
+/// What each cluster gave to a subset, in the form of results: its size, and how many were chosen.
+fn clusters(subset: &Path) -> anyhow::Result<Metrics> {
+    let shares: Vec<Share> = read_json_lines(&subset.join("shares.jsonl"))?;
+    let benchmark = |share: Share| {
+        let cluster = share.cluster.map_or("the whole pool".to_string(), |cluster| cluster.to_string());
+        let by = share.scorer.map_or(String::new(), |scorer| format!(", by {scorer}"));
+        let (metric, value, samples) = ("chosen".to_string(), share.chosen as f64, share.size);
+        let skill = format!("{cluster}{by}");
+        (cluster, Benchmark { skill, metric, value, chance: 0.0, samples, details: Default::default() })
+    };
+    Ok(Metrics { benchmarks: shares.into_iter().map(benchmark).collect() })
+}
+
 impl Rendered {
     /// Writes the table as Markdown and as JSON, and returns the names of the files.
     pub fn write(&self, directory: &Path) -> anyhow::Result<Vec<String>> {
@@ -107,7 +124,6 @@ impl Rendered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifact::Benchmark;
 
     fn rendered(value: f64) -> Rendered {
         let spec = serde_yaml::from_str(

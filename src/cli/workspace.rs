@@ -1,7 +1,7 @@
 //! The work directory of a command: the cache, opened when it is first needed, and the files outside
 //! of it that experiments name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
@@ -13,7 +13,7 @@ use crate::hub::{self, Hub, HubError, Located, Reason, Step};
 use crate::mini;
 use crate::plan::{self, Externals, Plan, Refusal};
 use crate::scheduler::{Event, Verdict, examine};
-use crate::spec::{self, Overrides};
+use crate::spec::{self, Document, Overrides, Problems};
 use crate::stage::Registry;
 
 use super::failure::Failure;
@@ -63,12 +63,7 @@ impl Workspace {
 
     /// Plans the experiment in a file.
     pub fn plan(&mut self, file: &Path, overrides: &Overrides, registry: &Registry) -> Result<Plan, Failure> {
-        let read = spec::read(file, overrides);
-        let (document, problems) = read.map_err(|error| {
-            let message = format!("cannot read `{}`: {error}", file.display());
-            Failure::usage(message, Some("name the file of an experiment, such as `experiments/table3.yaml`"))
-        })?;
-        let Some(document) = document else { return Err(Failure::Problems(problems.tidy(1))) };
+        let (document, problems) = read(file, overrides)?;
         plan::plan(&document, registry, self, problems).map_err(Failure::Problems)
     }
 
@@ -119,6 +114,73 @@ impl Workspace {
         }
         mini::make(part, &path).map_err(|error| error.to_string())?;
         Ok(if rest.is_empty() { path } else { path.join(rest) })
+    }
+}
+
+/// Reads the experiment in a file, with what is wrong with it so far.
+pub fn read(file: &Path, overrides: &Overrides) -> Result<(Document, Problems), Failure> {
+    let read = spec::read(file, overrides);
+    let (document, problems) = read.map_err(|error| {
+        let message = format!("cannot read `{}`: {error}", file.display());
+        Failure::usage(message, Some("name the file of an experiment, such as `experiments/table3.yaml`"))
+    })?;
+    match document {
+        Some(document) => Ok((document, problems)),
+        None => Err(Failure::Problems(problems.tidy(1))),
+    }
+}
+
+/// A workspace for those who only look: what is not there, or cannot be asked for now, is noted and
+/// stands for itself.
+pub struct Lenient<'w> {
+    workspace: &'w mut Workspace,
+    /// What is not there, by its place, and why.
+    pub missing: BTreeMap<PathBuf, String>,
+}
+
+impl Lenient<'_> {
+    /// A lenient view of a workspace.
+    pub fn new(workspace: &mut Workspace) -> Lenient<'_> {
+        Lenient { workspace, missing: BTreeMap::new() }
+    }
+}
+
+impl Externals for Lenient<'_> {
+    fn locate(&self, value: &str, relative_to: &Path) -> Result<PathBuf, Refusal> {
+        if hub::is_hub(value) {
+            return match self.workspace.hub.locate(value) {
+                Err(HubError { reason: Reason::Offline | Reason::Unreachable { .. }, .. }) => Ok(PathBuf::from(value)),
+                _ => self.workspace.locate(value, relative_to),
+            };
+        }
+        // What is not there has a place too.
+        let place = || Ok(std::path::absolute(relative_to.join(value)).map_err(|error| error.to_string())?);
+        self.workspace.locate(value, relative_to).or_else(|_| place())
+    }
+
+    fn digest(&mut self, path: &Path) -> Result<Digest, Refusal> {
+        let reason = match path.to_str().filter(|path| hub::is_hub(path)) {
+            Some(value) => match self.workspace.hub.locate(value) {
+                Err(error) => error.reason.to_string(),
+                Ok(located) => return Ok(located.digest),
+            },
+            None if self.workspace.hub.at(path).is_some() => return self.workspace.digest(path),
+            None => match path.try_exists() {
+                Ok(true) => return self.workspace.digest(path),
+                Ok(false) => "there is no such file or folder".to_string(),
+                Err(error) => error.to_string(),
+            },
+        };
+        self.missing.insert(path.to_path_buf(), reason);
+        Ok(Digest::of(format!("missing: {}", path.display()).as_bytes()))
+    }
+
+    fn names(&self, path: &Path) -> Result<Option<Vec<String>>, Refusal> {
+        match self.missing.contains_key(path) {
+            // It is not blamed for what it lacks.
+            true => Ok(Some(["config.json", "model.safetensors"].map(str::to_string).to_vec())),
+            false => self.workspace.names(path),
+        }
     }
 }
 

@@ -22,11 +22,12 @@ pub struct Found {
 /// Whether this build can compute on CUDA devices.
 pub const CUDA: bool = cfg!(feature = "cuda");
 
-/// The CUDA devices that this build and this machine have, by their numbers. None in a build without
-/// the feature `cuda`, and none where there is no driver.
+/// The CUDA devices of this machine, by their numbers; none where there is no driver.
+#[cfg(feature = "cuda")]
+pub use cuda::found;
+
+/// The CUDA devices that this build can use: none, for it has not the feature `cuda`.
+#[cfg(not(feature = "cuda"))]
 pub fn found() -> Vec<Found> {
-    #[cfg(feature = "cuda")]
-    return cuda::found();
-    #[cfg(not(feature = "cuda"))]
     Vec::new()
 }

@@ -71,7 +71,7 @@ fn table(mark: Mark, node: &Node, arms: &[&str], problems: &mut Problems) -> Opt
     let name = text(map, "name", problems);
     let title = text(map, "title", problems);
     let relative_to = text(map, "relative_to", problems);
-    let rows = word(map, "rows", [("arm", Rows::Arm), ("skill", Rows::Skill)], problems);
+    let rows = word(map, "rows", [Rows::Arm, Rows::Skill, Rows::Cluster].map(|rows| (rows.word(), rows)), problems);
     let over = word(map, "over", [("seed", Over::Seed)], problems);
     let metrics = texts(map, "metrics", problems);
     let columns = texts(map, "columns", problems);
@@ -154,10 +154,11 @@ impl Table {
                 Err(problem) => problems.add(problem),
                 Ok((index, slot)) => {
                     let output = wiring.stages[index].signature.and_then(|signature| signature.outputs.get(slot));
-                    if let Some(found) = output.filter(|output| output.kind != "metrics") {
+                    let expected = self.spec.rows.artifact();
+                    if let Some(found) = output.filter(|output| output.kind != expected) {
                         let kind = ProblemKind::WrongArtifact {
                             slot: "`metrics` of the table".to_string(),
-                            expected: vec!["metrics".to_string()],
+                            expected: vec![expected.to_string()],
                             reference: reference.clone(),
                             found: found.kind.clone(),
                         };

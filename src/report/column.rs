@@ -21,6 +21,10 @@ pub enum Column {
     Chance,
     /// Samples in the benchmarks of a skill.
     Samples,
+    /// Samples in a cluster.
+    Size,
+    /// Samples chosen from a cluster.
+    Chosen,
     /// `stage.slot.key`: a number in an artifact's summary.
     Summary(String),
 }
@@ -37,7 +41,7 @@ const NUMBER_TOLERANCE: f64 = 0.05;
 
 impl Column {
     /// The columns with a name of their own, in the order of the documentation.
-    pub const BUILTIN: [(&'static str, Column); 8] = [
+    pub const BUILTIN: [(&'static str, Column); 10] = [
         ("relative_gain", Column::RelativeGain),
         ("forgetting_rate", Column::ForgettingRate),
         ("forgetting_signed", Column::ForgettingSigned),
@@ -46,6 +50,8 @@ impl Column {
         ("accuracy", Column::Accuracy),
         ("chance", Column::Chance),
         ("samples", Column::Samples),
+        ("size", Column::Size),
+        ("chosen", Column::Chosen),
     ];
 
     /// The column called `name`, if there is one. A name with two dots reads a summary; whether
@@ -69,12 +75,18 @@ impl Column {
         }
     }
 
+    /// The rows of the tables that can have the column.
+    pub fn rows(&self) -> Rows {
+        match self {
+            Column::Accuracy | Column::Chance | Column::Samples => Rows::Skill,
+            Column::Size | Column::Chosen => Rows::Cluster,
+            _ => Rows::Arm,
+        }
+    }
+
     /// Whether a table with these rows can have the column.
     pub fn fits(&self, rows: Rows) -> bool {
-        match self {
-            Column::Accuracy | Column::Chance | Column::Samples => rows == Rows::Skill,
-            _ => rows == Rows::Arm,
-        }
+        self.rows() == rows
     }
 
     /// The heading: the name in words, with `%` where it is a percentage.
@@ -84,7 +96,7 @@ impl Column {
             builtin => builtin.name().replace('_', " "),
         };
         match self {
-            Column::PoolSize | Column::Samples => words,
+            Column::PoolSize | Column::Samples | Column::Size | Column::Chosen => words,
             _ => format!("{words} (%)"),
         }
     }
@@ -111,6 +123,8 @@ impl Column {
             Column::Accuracy => "result after the last time step, mean over the skill's benchmarks".to_string(),
             Column::Chance => "what always giving the commonest answer would score".to_string(),
             Column::Samples => "samples in the skill's benchmarks".to_string(),
+            Column::Size => "samples in the cluster".to_string(),
+            Column::Chosen => "samples chosen from the cluster".to_string(),
             Column::Summary(name) => format!("`{name}` at the last time step"),
         }
     }
@@ -119,7 +133,7 @@ impl Column {
     pub fn digits(&self, means: &[f64]) -> usize {
         let whole = means.iter().all(|mean| mean.fract() == 0.0);
         match self {
-            Column::PoolSize | Column::Samples | Column::Summary(_) if whole => 0,
+            Column::PoolSize | Column::Samples | Column::Size | Column::Chosen | Column::Summary(_) if whole => 0,
             Column::Summary(_) => 3,
             _ => 1,
         }
@@ -131,7 +145,7 @@ impl Column {
         match self {
             Column::RelativeGain | Column::ForgettingRate | Column::ForgettingSigned => RATE_TOLERANCE,
             Column::AverageAccuracy | Column::Accuracy => RESULT_TOLERANCE,
-            Column::PoolSize | Column::Chance | Column::Samples => 0.0,
+            Column::PoolSize | Column::Chance | Column::Samples | Column::Size | Column::Chosen => 0.0,
             Column::Summary(_) if means.iter().all(|mean| mean.fract() == 0.0) => 0.0,
             Column::Summary(_) => NUMBER_TOLERANCE * means.iter().fold(0.0, |most: f64, mean| most.max(mean.abs())),
         }

@@ -2,7 +2,7 @@
 
 use console::{Alignment, measure_text_width, pad_str};
 
-use super::{Column, Rows, Table};
+use super::{Column, Table};
 
 impl Table {
     /// The table in Markdown, aligned so that it also reads as text, with the definitions of its
@@ -71,12 +71,8 @@ impl Table {
 
     /// Heading and rows as text.
     fn grid(&self) -> Vec<Vec<String>> {
-        let corner = match self.rows {
-            Rows::Arm => "arm",
-            Rows::Skill => "skill",
-        };
         let heads = self.columns.iter().map(|head| head.heading.clone());
-        let mut grid = vec![std::iter::once(corner.to_string()).chain(heads).collect()];
+        let mut grid = vec![std::iter::once(self.rows.word().to_string()).chain(heads).collect()];
         let digits: Vec<usize> = (0..self.columns.len()).map(|place| self.digits(place)).collect();
         for row in &self.body {
             let cells = row.cells.iter().zip(&digits).map(|(cell, digits)| cell.text(*digits));

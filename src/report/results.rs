@@ -110,7 +110,7 @@ impl RunResults<'_> {
     pub fn of_skill(&self, column: &Column, skill: &str) -> Option<f64> {
         let values = self.by_benchmark(column);
         match column {
-            Column::Samples => {
+            Column::Samples | Column::Size => {
                 let own = self.skills().into_iter().zip(values).filter(|(own, _)| *own == skill);
                 own.map(|(_, samples)| samples).sum()
             }
@@ -126,9 +126,11 @@ impl RunResults<'_> {
             Column::RelativeGain => metrics::relative_gain(last, &self.upper, &chance),
             Column::ForgettingSigned => forgetting(),
             Column::ForgettingRate => forgetting().into_iter().map(|lost| lost.map(|lost| lost.max(0.0))).collect(),
-            Column::AverageAccuracy | Column::Accuracy => last.iter().copied().map(Some).collect(),
+            Column::AverageAccuracy | Column::Accuracy | Column::Chosen => last.iter().copied().map(Some).collect(),
             Column::Chance => self.benchmarks.iter().map(|benchmark| Some(benchmark.chance)).collect(),
-            Column::Samples => self.benchmarks.iter().map(|benchmark| Some(benchmark.samples as f64)).collect(),
+            Column::Samples | Column::Size => {
+                self.benchmarks.iter().map(|benchmark| Some(benchmark.samples as f64)).collect()
+            }
             Column::PoolSize | Column::Summary(_) => Vec::new(),
         }
     }

@@ -17,7 +17,7 @@ pub struct TableSpec {
     /// What a row stands for.
     pub rows: Rows,
     /// The metrics artifacts of the time steps, first to last, as `stage.slot` references. A stage
-    /// of the chain stands for all its steps in order.
+    /// of the chain stands for all its steps in order. With `rows: cluster` subsets instead.
     pub metrics: Vec<String>,
     /// [`Column`] names.
     pub columns: Vec<String>,
@@ -37,6 +37,28 @@ pub enum Rows {
     Arm,
     /// A skill at the last time step, with the columns repeated for every arm.
     Skill,
+    /// A cluster of the pool at the last time step that something was selected from, and the sum of
+    /// all. `metrics` names the subsets.
+    Cluster,
+}
+
+impl Rows {
+    /// The word that experiments write.
+    pub fn word(self) -> &'static str {
+        match self {
+            Rows::Arm => "arm",
+            Rows::Skill => "skill",
+            Rows::Cluster => "cluster",
+        }
+    }
+
+    /// The kind of the artifacts that `metrics` names.
+    pub fn artifact(self) -> &'static str {
+        match self {
+            Rows::Arm | Rows::Skill => "metrics",
+            Rows::Cluster => "subset",
+        }
+    }
 }
 
 /// What a table aggregates to mean and standard deviation.
@@ -108,11 +130,12 @@ impl TableSpec {
                     add("columns", place, format!("unknown column `{name}`"), Some(hint));
                 }
                 Some(column) if !column.fits(self.rows) => {
-                    let (rows, other) = match self.rows {
-                        Rows::Arm => ("an arm", "skill"),
-                        Rows::Skill => ("a skill", "arm"),
+                    let rows = match self.rows {
+                        Rows::Arm => "an arm",
+                        Rows::Skill => "a skill",
+                        Rows::Cluster => "a cluster",
                     };
-                    let hint = format!("it belongs to a table with `rows: {other}`");
+                    let hint = format!("it belongs to a table with `rows: {}`", column.rows().word());
                     add("columns", place, format!("no column `{name}` where a row is {rows}"), Some(hint));
                 }
                 Some(Column::RelativeGain) if self.relative_to.is_none() => {

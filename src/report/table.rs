@@ -118,16 +118,24 @@ impl Table {
                     });
                 }
             }
-            Rows::Skill => {
+            Rows::Skill | Rows::Cluster => {
                 for skill in &results.skills {
                     let cell = |(column, arm): &(Column, Option<&str>)| match column {
-                        Column::Accuracy => results.cell(*arm, |run| Ok(run.of_skill(column, skill))),
+                        Column::Accuracy | Column::Chosen => results.cell(*arm, |run| Ok(run.of_skill(column, skill))),
                         _ => Ok(Cell::of(vec![results.first().of_skill(column, skill)])),
                     };
                     let cells = layout.iter().map(cell).collect::<Result<_, _>>()?;
                     body.push(Row { label: skill.to_string(), cells });
                 }
             }
+        }
+        if spec.rows == Rows::Cluster {
+            let sum = |place: usize| {
+                let replicates = body.first().map_or(0, |row: &Row| row.cells[place].values.len());
+                let of = |replicate: usize| body.iter().map(|row| row.cells[place].values[replicate]).sum();
+                Cell::of((0..replicates).map(of).collect())
+            };
+            body.push(Row { label: "all".to_string(), cells: (0..layout.len()).map(sum).collect() });
         }
         let head = |(place, (column, arm)): (usize, &(Column, Option<&str>))| {
             let means: Vec<f64> = body.iter().filter_map(|row| row.cells[place].mean).collect();
@@ -165,7 +173,7 @@ fn layout<'a>(spec: &TableSpec, results: &Results<'a>) -> Vec<(Column, Option<&'
     let mut layout = Vec::new();
     for column in spec.columns() {
         match column {
-            Column::Accuracy => layout.extend(results.arms.iter().map(|arm| (column.clone(), *arm))),
+            Column::Accuracy | Column::Chosen => layout.extend(results.arms.iter().map(|arm| (column.clone(), *arm))),
             _ => layout.push((column, None)),
         }
     }

@@ -25,4 +25,5 @@ pub use devices::DevicePool;
 pub use event::{Event, StageFailure, Summary};
 pub use examine::{Examination, Examined, Verdict, examine};
 pub use executor::{Executor, Halt, InProcess, Job, Usage};
+pub use origin::host;
 pub use run::{Options, Outcome, run};

@@ -9,7 +9,8 @@ pub(super) fn here() -> Origin {
     Origin { host: host(), git_commit: git_commit(), runner: env!("CARGO_PKG_VERSION").to_string() }
 }
 
-fn host() -> String {
+/// The name of this machine.
+pub fn host() -> String {
     let mut name = [0_u8; 256];
     // SAFETY: the call writes at most `name.len()` bytes to `name`.
     let result = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len()) };

@@ -1,4 +1,7 @@
-//! `${a.b.c}`: finding references in texts and putting values in their place.
+//! `${a.b.c}`: finding references in texts and putting values in their place. A reference may be made
+//! with others inside it: `${methods.${name}}`.
+
+use std::borrow::Cow;
 
 use super::{Entry, Mark, Node, Problem, ProblemKind, Value};
 
@@ -114,14 +117,16 @@ impl Resolver<'_, '_> {
     fn text(&mut self, text: &str, mark: Mark) -> Result<Node, Problem> {
         let pieces = pieces(text).map_err(|piece| ProblemKind::MalformedReference(piece).at(mark))?;
         if let [Piece::Reference(reference)] = pieces.as_slice() {
-            return self.reference(reference, mark);
+            let reference = self.name(reference, mark)?;
+            return self.reference(&reference, mark);
         }
         let mut whole = String::new();
         for piece in pieces {
             match piece {
                 Piece::Text(text) => whole.push_str(text),
                 Piece::Reference(reference) => {
-                    let node = self.reference(reference, mark)?;
+                    let reference = self.name(reference, mark)?;
+                    let node = self.reference(&reference, mark)?;
                     match &node.value {
                         Value::String(text) => whole.push_str(text),
                         Value::Integer(value) => whole.push_str(&value.to_string()),
@@ -137,6 +142,26 @@ impl Resolver<'_, '_> {
         }
         self.count(whole.len(), mark)?;
         Ok(Node::new(mark, Value::String(whole)))
+    }
+
+    /// The reference that is written as `inside` between its braces, with what references inside it
+    /// say.
+    fn name<'t>(&mut self, inside: &'t str, mark: Mark) -> Result<Cow<'t, str>, Problem> {
+        let mut name = Cow::Borrowed(inside);
+        if inside.contains("${") {
+            match self.text(inside, mark)?.value {
+                Value::String(text) => name = Cow::Owned(text),
+                Value::Integer(number) => name = Cow::Owned(number.to_string()),
+                _ => return Err(ProblemKind::MalformedReference(format!("${{{inside}}}")).at(mark)),
+            }
+        }
+        let word = |segment: &str| {
+            !segment.is_empty() && segment.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
+        };
+        match name.split('.').all(word) {
+            true => Ok(name),
+            false => Err(ProblemKind::MalformedReference(format!("${{{name}}}")).at(mark)),
+        }
     }
 
     fn reference(&mut self, reference: &str, mark: Mark) -> Result<Node, Problem> {
@@ -204,14 +229,8 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
             rest = &after[2..];
             continue;
         }
-        let Some(end) = after.find('}') else { return Err(after.to_string()) };
+        let Some(end) = end(after) else { return Err(after.to_string()) };
         let reference = after[2..end].trim();
-        let word = |segment: &str| {
-            !segment.is_empty() && segment.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
-        };
-        if !reference.split('.').all(word) {
-            return Err(after[..=end].to_string());
-        }
         if !before.is_empty() {
             pieces.push(Piece::Text(before));
         }
@@ -222,4 +241,21 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
         pieces.push(Piece::Text(rest));
     }
     Ok(pieces)
+}
+
+/// The place of the brace that closes the reference at the start of `text`, which may have others in
+/// it.
+fn end(text: &str) -> Option<usize> {
+    let mut depth = 0;
+    for (place, character) in text.char_indices() {
+        match character {
+            '$' if text[place + 1..].starts_with('{') => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(place);
+        }
+    }
+    None
 }

@@ -4,6 +4,7 @@
 mod alignment;
 pub mod benchmark;
 mod dataset;
+pub mod estimate;
 mod ingest;
 #[cfg(feature = "ml")]
 mod learned;

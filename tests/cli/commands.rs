@@ -534,3 +534,49 @@ fn a_device_that_is_not_there_is_a_usage_error() {
     assert_eq!((&events[1]["event"], &events[1]["device"]), (&"started".into(), &"cpu".into()));
     assert_eq!(project.json(&["show", "few", "--format", "json"])[0]["device"], "cpu");
 }
+
+#[test]
+fn a_table_of_clusters_shows_what_each_one_gave() {
+    let report = "report:\n  - table: {name: chosen, rows: cluster, metrics: [pick.subset], columns: [size, chosen]}\n";
+    let project = Project::of(&format!("{EXPERIMENT}{report}")).write("data.json", DATA);
+    assert_snapshot!(exec(&project, &[]), @r#"
+    exit 0
+    --- stdout
+    A small one
+
+    cluster         size  chosen
+    ──────────────  ────  ──────
+    the whole pool     3       2
+    all                3       2
+
+    One run per cell
+    --- stderr
+    plan e: 2 stages, 0 fresh, 1 to run, 1 below those
+    run data  (never ran)
+    warning: `data`: dataset `toy`: dropped 1 sample: answer is empty (row 3, line 5)
+    ran data  [time]  [memory]
+    run pick  (never ran)
+    ran pick  [time]  [memory]
+    done e: ran 2 stages in [time] ([time] of processor time)
+    written to `.runner/results/e.md` and `.runner/results/e.json`
+    "#);
+    let wrong = report.replace("pick.subset", "data.pool").replace("chosen]", "accuracy]");
+    assert_snapshot!(exec(&Project::of(&format!("{EXPERIMENT}{wrong}")).write("data.json", DATA), &[]), @r#"
+    exit 2
+    --- stderr
+    error: `metrics` of the table takes `subset`, but `data.pool` is a `pool`
+     --> e.yaml:7:52
+      |
+    7 |   - table: {name: chosen, rows: cluster, metrics: [data.pool], columns: [size, accuracy]}
+      |                                                    ^^^^^^^^^
+
+    error: no column `accuracy` where a row is a cluster
+     --> e.yaml:7:80
+      |
+    7 |   - table: {name: chosen, rows: cluster, metrics: [data.pool], columns: [size, accuracy]}
+      |                                                                                ^^^^^^^^
+      = hint: it belongs to a table with `rows: skill`
+
+    2 problems; nothing was run
+    "#);
+}

@@ -85,3 +85,61 @@ fn table_3_computes_gradients_only_for_the_arms_that_use_them() {
     assert_eq!(plan[run.steps[0].stage].name(), "Sequential/s0/start");
     assert_eq!(plan[run.steps[5].stage].name(), "Sequential/s0/t5/evaluate");
 }
+
+fn shipped(name: &str, set: &[&str], suite: Option<&str>) -> runner::plan::Plan {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments").join(name);
+    let set = set.iter().map(|text| text.to_string()).collect();
+    let overrides = Overrides { set, suite: suite.map(str::to_string), ..Overrides::default() };
+    plan_file(&file, &declared(), &overrides).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+#[test]
+fn selecting_from_ones_own_data_computes_what_the_method_needs() {
+    insta::assert_snapshot!(describe(&shipped("select.yaml", &[], None)), @r#"
+    data: ingest
+    gradient: gradient model=base pool=data.pool
+    cluster: cluster vectors=gradient.gradient
+    score: score model=base pool=data.pool
+    select: select clusters=cluster.clusters pool=data.pool scores=score.scores
+    "#);
+    insta::assert_snapshot!(describe(&shipped("select.yaml", &["params.method=random"], None)), @r#"
+    data: ingest
+    select: select pool=data.pool
+    "#);
+    insta::assert_snapshot!(describe(&shipped("select.yaml", &["params.method=el2n"], None)), @r#"
+    data: ingest
+    score: score model=base pool=data.pool
+    select: select pool=data.pool scores=score.scores
+    "#);
+    let plan = shipped("select.yaml", &["params.data=my.json", "params.images=null", "params.budget=7"], Some("full"));
+    assert_eq!(plan[plan.find("select").unwrap()].params["budget"], 7);
+    assert_eq!(plan[plan.find("gradient").unwrap()].params["dimensions"], 8192);
+    assert_eq!(plan[plan.find("data").unwrap()].externals["path"].path, Path::new("my.json"));
+    assert_eq!(plan[plan.find("data").unwrap()].params["images"], serde_json::Value::Null);
+}
+
+#[test]
+fn the_full_suite_has_the_settings_of_the_paper() {
+    let plan = shipped("table3.yaml", &["suite.root=/data"], Some("full"));
+    let of = |name: &str| &plan[plan.find(name).unwrap()];
+    let train = of("Random/s0/t1/train");
+    let settings = serde_json::json!({
+        "rank": 128, "alpha": 256.0, "dropout": 0.05, "epochs": 1.0, "batch": 128, "learning_rate": 2.0e-4,
+        "projector_learning_rate": 2.0e-5, "precision": "bf16", "max_length": 2048,
+    });
+    for (name, value) in settings.as_object().unwrap() {
+        assert_eq!(train.params[name], *value, "{name}");
+    }
+    assert!(train.accelerated && train.execution.gradient_checkpointing);
+    assert_eq!(train.execution.micro_batch, 8);
+    let gradient = of("Random/s0/t1/gradient");
+    assert_eq!(
+        (gradient.params["layers"].to_string(), &gradient.params["dimensions"]),
+        ("[15]".to_string(), &8192.into())
+    );
+    assert_eq!(of("Random/s0/t1/select").params["budget"], 25_000);
+    assert_eq!(of("Random/s0/t1/prune").params["budget"], 100_000);
+    assert_eq!(of("No pruning/s0/t1/cluster").params["clusters"], 10);
+    let path = |name: &str| of(name).externals["path"].path.clone();
+    assert_eq!(path("Random/s0/first"), Path::new("/data/llava/llava_v1_5_mix665k.json"));
+}

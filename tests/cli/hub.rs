@@ -382,10 +382,10 @@ fn without_a_network_what_is_known_is_used_with_a_note() {
 }
 
 #[test]
-fn without_a_network_and_a_cache_nothing_can_be_planned() {
+fn without_a_network_and_a_cache_nothing_can_be_run() {
     let server = library();
     let offline = project(&server, &dataset("main")).with("HF_HUB_OFFLINE", "1");
-    assert_snapshot!(offline.run(&["plan", "e.yaml"]), @r#"
+    assert_snapshot!(offline.run(&["exec", "e.yaml"]), @r#"
     exit 2
     --- stderr
     error: param `path` of `data`: `hf://datasets/lab/toy@main/data/toy.json`: it is not all here, and `HF_HUB_OFFLINE` is set
@@ -404,8 +404,11 @@ fn without_a_network_and_a_cache_nothing_can_be_planned() {
 
     2 problems; nothing was run
     "#);
+    let planned = offline.json(&["plan", "e.yaml", "--format", "json"]).remove(0);
+    let reason = "it is not all here, and `HF_HUB_OFFLINE` is set";
+    assert_eq!(planned["missing"]["hf://datasets/lab/toy@main/images"], reason, "a plan goes without");
     let unplugged = offline.with("HF_HUB_OFFLINE", "0").with("HF_ENDPOINT", "http://127.0.0.1:1");
-    assert_snapshot!(unplugged.run(&["plan", "e.yaml"]), @r#"
+    assert_snapshot!(unplugged.run(&["exec", "e.yaml"]), @r#"
     exit 2
     --- stderr
     error: param `path` of `data`: `hf://datasets/lab/toy@main/data/toy.json`: `127.0.0.1` cannot be reached: io: Connection refused (os error 111)

@@ -2,6 +2,7 @@
 
 mod commands;
 mod datasets;
+mod estimates;
 mod experiments;
 mod exports;
 mod hub;

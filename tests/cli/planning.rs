@@ -241,3 +241,74 @@ stages:
     again: 4 on cpu, checkpointing true
     "#);
 }
+
+#[test]
+fn a_reference_can_be_made_with_another_inside() {
+    let text = "\
+params: {method: best, methods: {best: {limit: 7, name: b}, worst: {limit: 9, name: w}}, number: 1, list: [x, y]}
+stages:
+  a: {use: ingest, params: {name: \"${params.methods.${params.method}.name}-${params.list.${params.number}}\",
+                            path: a.json, limit: \"${params.methods.${params.method}.limit}\"}}
+";
+    let project = Project::of(text);
+    let said = |set: &[&str]| {
+        let plan = project.plan(&declared(), &overrides(set)).unwrap();
+        plan[plan.find("a").unwrap()].params["name"].to_string()
+            + &plan[plan.find("a").unwrap()].params["limit"].to_string()
+    };
+    assert_eq!(said(&[]), "\"b-y\"7");
+    assert_eq!(said(&["params.method=worst"]), "\"w-y\"9");
+    assert_snapshot!(project.problems(&["params.method=wurst"]), @r#"
+    error: `${params.methods.wurst.name}` refers to nothing
+     --> e.yaml:3:35
+      |
+    3 |   a: {use: ingest, params: {name: "${params.methods.${params.method}.name}-${params.list.${params.number}}",
+      |                                   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = hint: did you mean `worst`?
+
+    error: `${params.methods.wurst.limit}` refers to nothing
+     --> e.yaml:4:50
+      |
+    4 |                             path: a.json, limit: "${params.methods.${params.method}.limit}"}}
+      |                                                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = hint: did you mean `worst`?
+
+    2 problems; nothing was run
+    "#);
+    assert_snapshot!(project.problems(&["params.method='a b'"]), @r#"
+    error: `${params.methods.a b.name}` is not a reference
+     --> e.yaml:3:35
+      |
+    3 |   a: {use: ingest, params: {name: "${params.methods.${params.method}.name}-${params.list.${params.number}}",
+      |                                   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = hint: write `${name.name}`, or `$${` for a text that is no reference
+
+    error: `${params.methods.a b.limit}` is not a reference
+     --> e.yaml:4:50
+      |
+    4 |                             path: a.json, limit: "${params.methods.${params.method}.limit}"}}
+      |                                                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = hint: write `${name.name}`, or `$${` for a text that is no reference
+
+    2 problems; nothing was run
+    "#);
+    assert_snapshot!(project.problems(&["a.limit=${params.methods.${params.methods}}"]), @r#"
+    error: `${params.methods}` is a map, which cannot stand inside a text
+     --> --set
+      |
+    1 | a.limit=${params.methods.${params.methods}}
+      |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+    1 problem; nothing was run
+    "#);
+    assert_snapshot!(project.problems(&["params.method=${params.methods.${params.method}}"]), @r#"
+    error: references lead back to themselves: `params.method` → `params.method`
+     --> --set
+      |
+    1 | params.method=${params.methods.${params.method}}
+      |               ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+    1 problem; nothing was run
+    "#);
+    assert!(project.problems(&["a.limit=${params.${params.number}"]).contains("is not a reference"));
+}
