@@ -65,7 +65,7 @@ fn differences(decoding: Decoding) -> BTreeMap<String, f32> {
     for (name, image) in known.images.iter().filter(|(_, image)| image.decoding == decoding) {
         for (how, pad) in [("padded", true), ("cropped", false)] {
             let key = format!("{name}.{how}");
-            let values = preprocessor(image.size, pad).load(&fixture(&format!("images/{name}"))).unwrap();
+            let values = preprocessor(image.size, pad).load(&fixture(&format!("images/{name}")).into()).unwrap();
             let difference = difference(&values, expected.tensor(&key).unwrap().data());
             differences.insert(key, difference);
         }
