@@ -81,7 +81,7 @@ stages:
     estimate: [memory] on disk
     not known, and not in the estimate:
       how many samples `other` has: say `samples:` beside its `name:`
-      the sizes of the model: its `config.json` is missing
+      the sizes of the model: there is no `config.json` here that says them
     missing, and needed before `exec` starts:
       `checkpoint`: there is no such file or folder
       `gone.json`: there is no such file or folder

@@ -445,6 +445,8 @@ fn offline_a_checkpoint_that_another_program_fetched_is_used() {
              never ran
 
     1 stage: 1 to run, 0 maybe, 0 fresh
+    not known, and not in the estimate:
+      the sizes of the model: there is no `config.json` here that says them
     --- stderr
     note: `hf://lab/tiny` is taken from the cache as it is there, at commit [digest]
     ");

@@ -178,7 +178,7 @@ impl Known<'_> {
             None => self.assumed.model.clone(),
         };
         let Some(shape) = model else {
-            let unknown = Some("the sizes of the model: its `config.json` is missing".to_string());
+            let unknown = Some("the sizes of the model: there is no `config.json` here that says them".to_string());
             return Estimate { unknown, ..Estimate::default() };
         };
         let longest = self.number("max_length").unwrap_or(f64::INFINITY);
