@@ -83,7 +83,11 @@ impl Name {
 /// Whether a path with `/` between its parts stays below where it starts.
 pub(super) fn is_inside(path: &str) -> bool {
     let normal = |component: Component<'_>| matches!(component, Component::Normal(_));
-    !path.is_empty() && !path.contains("//") && !path.contains('\0') && Path::new(path).components().all(normal)
+    !path.is_empty()
+        && !path.contains("//")
+        && !path.ends_with('/')
+        && !path.contains('\0')
+        && Path::new(path).components().all(normal)
 }
 
 /// Whether a text is `digits` lowercase hexadecimal digits.

@@ -13,9 +13,6 @@ use serde_json::value::RawValue;
 /// What a row of a dataset can have.
 #[derive(Debug, Default, Deserialize)]
 pub struct Row<'a> {
-    /// The name that the dataset gives it: a text or a number, if there is one.
-    #[serde(default)]
-    pub id: Value,
     /// Images of LLaVA-style rows: a path, a list of paths or of objects with a path.
     #[serde(borrow, default)]
     pub image: Pictures<'a>,
@@ -52,6 +49,10 @@ pub struct Row<'a> {
     /// The part of the dataset (`task_name` in Vision-FLAN).
     #[serde(borrow, default, alias = "subset", alias = "task_name")]
     pub source: Loose<'a>,
+    /// The name that the dataset gives it: a text or a number, if there is one. Last, for a list would be taken
+    /// for the fields in order, and any value fits here.
+    #[serde(default)]
+    pub id: Value,
 }
 
 /// A message of a conversation.
