@@ -66,7 +66,7 @@ fn samples(known: &Known, checkpoint: &Checkpoint) -> Samples {
     let item = |item: &KnownItem| Item {
         name: item.name.clone(),
         turns: item.turns.clone(),
-        images: item.images.iter().map(|image| images.join(image)).collect(),
+        images: item.images.iter().map(|image| images.join(image).into()).collect(),
     };
     let items: Vec<Item> = known.items.iter().map(item).collect();
     let how = Encoding { labelled: Labelled::All, max_length: known.limit };
