@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use burn::backend::{Autodiff, Flex};
+use burn::tensor::Tensor;
 use clap::{Args, Parser, Subcommand};
 use runner::ml::batch::batches_by_length;
 use runner::ml::conversation::Labelled;
@@ -152,7 +153,7 @@ fn item(pool: &Path, number: usize, row: &Row) -> Item {
         Some(image) => vec![image.clone()],
         None => vec![],
     };
-    let path = |image: &Value| pool.join("images").join(image.as_str().unwrap_or_default());
+    let path = |image: &Value| pool.join("images").join(image.as_str().unwrap_or_default()).into();
     Item {
         name: number.to_string(),
         turns: row.conversations.chunks_exact(2).map(turn).collect(),
@@ -204,10 +205,18 @@ fn gradients(
     // The first round is not counted: it makes the projection matrix and reads the images.
     for _ in 0..=rounds {
         let start = Instant::now();
-        for indices in batches_by_length(&ground.samples.lengths(), micro_batch) {
-            let extracted = extraction.run(&model, &adapters, &ground.samples.batch(&indices)?)?;
+        let batches = batches_by_length(&ground.samples.lengths(), micro_batch);
+        let (mut waiting, mut vectors) = (Vec::new(), 0);
+        for (number, indices) in batches.iter().enumerate() {
+            let extracted = extraction.run(&model, &adapters, &ground.samples.batch(indices)?)?;
             parameters = extracted.gradients.dims()[1];
-            host(projector.project(extracted.gradients));
+            waiting.push(extracted.gradients);
+            vectors += indices.len();
+            // As the stage does it.
+            if vectors >= projector.together(parameters) || number + 1 == batches.len() {
+                host(projector.project(Tensor::cat(std::mem::take(&mut waiting), 0)));
+                vectors = 0;
+            }
         }
         seconds.push(start.elapsed().as_secs_f64());
     }

@@ -31,8 +31,8 @@ enum Decoding {
     Lossy,
 }
 
-const MEAN: [f32; 3] = [0.48145466, 0.4578275, 0.40821073];
-const DEVIATION: [f32; 3] = [0.26862954, 0.26130258, 0.27577711];
+const MEAN: [f64; 3] = [0.48145466, 0.4578275, 0.40821073];
+const DEVIATION: [f64; 3] = [0.26862954, 0.26130258, 0.27577711];
 
 fn preprocessor(size: usize, pad: bool) -> Preprocessor {
     let config = json!({"model_type": "llava", "image_token_index": 0, "vision_config": {"image_size": size, "patch_size": size}});
@@ -48,16 +48,18 @@ fn preprocessor(size: usize, pad: bool) -> Preprocessor {
 }
 
 /// The greatest difference in levels of 0 to 255.
-fn difference(values: &[f32], theirs: &[u8]) -> f32 {
+fn difference(values: &[f32], theirs: &[u8]) -> f64 {
     assert_eq!(values.len(), theirs.len());
     let channel = values.len() / 3;
-    let level = |(index, value): (usize, &f32)| (value * DEVIATION[index / channel] + MEAN[index / channel]) * 255.0;
+    let level = |(index, value): (usize, &f32)| {
+        (f64::from(*value) * DEVIATION[index / channel] + MEAN[index / channel]) * 255.0
+    };
     let levels = values.iter().enumerate().map(level);
-    levels.zip(theirs).map(|(ours, theirs)| (ours - f32::from(*theirs)).abs()).fold(0.0, f32::max)
+    levels.zip(theirs).map(|(ours, theirs)| (ours - f64::from(*theirs)).abs()).fold(0.0, f64::max)
 }
 
 /// Pairs of image name and greatest difference, of all images that are decoded so.
-fn differences(decoding: Decoding) -> BTreeMap<String, f32> {
+fn differences(decoding: Decoding) -> BTreeMap<String, f64> {
     let known: Known = json("images.json");
     let bytes = fs::read(fixture("images.safetensors")).unwrap();
     let expected = SafeTensors::deserialize(&bytes).unwrap();
@@ -75,7 +77,7 @@ fn differences(decoding: Decoding) -> BTreeMap<String, f32> {
 }
 
 /// Bytes are compared, so a level is one; the rest is rounding of f32.
-fn beyond(differences: &BTreeMap<String, f32>, levels: f32) -> Vec<(&String, &f32)> {
+fn beyond(differences: &BTreeMap<String, f64>, levels: f64) -> Vec<(&String, &f64)> {
     differences.iter().filter(|(_, difference)| **difference > levels + 1e-3).collect()
 }
 
