@@ -140,16 +140,15 @@ fn arms(root: &Node, loader: &mut Loader) -> Vec<Variant> {
         let mut tree = root.clone();
         match &entry.node.value {
             Value::Null => {}
-            Value::Map(patch) => merge_patch(&mut tree, patch, &BY_ARM, &mut loader.problems),
-            Value::String(file) => {
-                let Some(mut other) = loader.experiment_file(file, entry.node.mark) else { continue };
-                if let (Value::Map(own), Value::Map(other)) = (&mut tree.value, &mut other.value) {
-                    refuse_unknown_keys(other, &KEYS, "the experiment", &mut loader.problems);
-                    for section in ["params", "stages", "chain"] {
-                        own.shift_remove(section);
-                        own.extend(other.shift_remove_entry(section));
-                    }
+            Value::Map(patch) => {
+                let mut patch = patch.clone();
+                let file = patch.shift_remove("extends");
+                if file.is_none_or(|file| replace_by_file(&mut tree, &file.node, &name, loader)) {
+                    merge_patch(&mut tree, &patch, &BY_ARM, &mut loader.problems);
                 }
+            }
+            Value::String(_) => {
+                replace_by_file(&mut tree, &entry.node, &name, loader);
             }
             _ => {
                 let kind = ProblemKind::wrong_type(format!("arm `{name}`"), "a map of changes or a file", &entry.node);
@@ -164,6 +163,25 @@ fn arms(root: &Node, loader: &mut Loader) -> Vec<Variant> {
         loader.problems.add(missing.at(entry.key));
     }
     variants
+}
+
+/// Puts what another experiment runs in the place of what `tree` runs. Whether there is such a file; if not,
+/// that is noted.
+fn replace_by_file(tree: &mut Node, file: &Node, arm: &str, loader: &mut Loader) -> bool {
+    let Some(path) = file.as_str() else {
+        let kind = ProblemKind::wrong_type(format!("`extends` of arm `{arm}`"), "a file", file);
+        loader.problems.add(kind.at(file.mark));
+        return false;
+    };
+    let Some(mut other) = loader.experiment_file(path, file.mark) else { return false };
+    if let (Value::Map(own), Value::Map(other)) = (&mut tree.value, &mut other.value) {
+        refuse_unknown_keys(other, &KEYS, "the experiment", &mut loader.problems);
+        for section in ["params", "stages", "chain"] {
+            own.shift_remove(section);
+            own.extend(other.shift_remove_entry(section));
+        }
+    }
+    true
 }
 
 /// Every variant with every combination of the values in `matrix:`.

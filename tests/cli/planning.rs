@@ -56,6 +56,36 @@ fn a_slot_that_the_params_do_not_use_is_not_planned_for() {
 }
 
 #[test]
+fn an_arm_can_be_another_experiment_with_changes() {
+    let text = "\
+stages:
+  data: {use: ingest, params: {name: data, path: data.json}}
+arms:
+  As it is: other.yaml
+  Changed: {extends: other.yaml, pick.budget: 9, params.share: 2}
+";
+    let other = "\
+params: {share: 1}
+stages:
+  data: {use: ingest, params: {name: data, path: other.json, limit: \"${params.share}\"}}
+  pick: {use: select, inputs: {pool: data.pool}, params: {budget: 5, sampler: random, allocation: whole}}
+";
+    let plan = plan(&Project::of(text).write("other.yaml", other));
+    let shown = |name: &str| plan[plan.find(name).unwrap()].params.clone();
+    assert_eq!((&shown("As it is/pick")["budget"], &shown("Changed/pick")["budget"]), (&5.into(), &9.into()));
+    assert_eq!((&shown("As it is/data")["limit"], &shown("Changed/data")["limit"]), (&1.into(), &2.into()));
+    assert_snapshot!(Project::of(&text.replace("other.yaml,", "[other.yaml],")).write("other.yaml", other).problems(&[]), @r#"
+    error: `extends` of arm `Changed` must be a file, not a list
+     --> e.yaml:5:22
+      |
+    5 |   Changed: {extends: [other.yaml], pick.budget: 9, params.share: 2}
+      |                      ^
+
+    1 problem; nothing was run
+    "#);
+}
+
+#[test]
 fn a_matrix_is_every_combination_within_every_arm() {
     let text = "arms: {A: {}, B: {pick.sampler: random}}\nmatrix: {pick.budget: [1, 2], groups.clusters: [3]}\n";
     let plan = plan(&Project::of(&format!("{DATA}{text}{TABLE}")));
