@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use indexmap::IndexMap;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::files::{read_json, write_json, write_summary};
@@ -33,6 +34,17 @@ pub struct Clusters {
     pub dimensions: usize,
     /// The centroids, row-major `[clusters, dimensions]`.
     pub centroids: Vec<f32>,
+    /// Within-cluster sum of squared distances.
+    pub within_sum_of_squares: f64,
+    /// The numbers of clusters that were tried, ascending, where the number was chosen.
+    pub sweep: Option<Vec<SweepPoint>>,
+}
+
+/// How well a number of clusters fits.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SweepPoint {
+    /// Number of clusters.
+    pub clusters: usize,
     /// Within-cluster sum of squared distances.
     pub within_sum_of_squares: f64,
 }
@@ -97,7 +109,9 @@ impl Clusters {
         let labels: Vec<usize> = labels.into_iter().map(|label| label as usize).collect();
         ensure!(labels.iter().all(|label| *label < shape[0]), "a label is not below the number of clusters");
         let within_sum_of_squares = f64::from(squares.first().copied().unwrap_or(0.0));
-        Ok(Clusters { ids, labels, dimensions: shape[1], centroids, within_sum_of_squares })
+        let sweep = directory.join("sweep.json");
+        let sweep = if sweep.exists() { Some(read_json(&sweep)?) } else { None };
+        Ok(Clusters { ids, labels, dimensions: shape[1], centroids, within_sum_of_squares, sweep })
     }
 
     /// Writes the artifact. Labels are stored as f32, which is exact below 16 million clusters.
@@ -113,6 +127,9 @@ impl Clusters {
                 ("within_sum_of_squares", vec![1], &squares),
             ],
         )?;
+        if let Some(sweep) = &self.sweep {
+            write_json(&directory.join("sweep.json"), sweep)?;
+        }
         let sizes: Vec<usize> = self.members().iter().map(Vec::len).collect();
         let least = sizes.iter().min().copied().unwrap_or(0);
         let most = sizes.iter().max().copied().unwrap_or(0);
@@ -218,9 +235,14 @@ mod tests {
             dimensions: 2,
             centroids: vec![0.0, 1.0, 1.0, 0.0],
             within_sum_of_squares: 0.25,
+            sweep: None,
         };
         clusters.write(directory.path()).unwrap();
         assert_eq!(Clusters::read(directory.path()).unwrap(), clusters);
+        let point = |clusters, within_sum_of_squares| SweepPoint { clusters, within_sum_of_squares };
+        let swept = Clusters { sweep: Some(vec![point(1, 2.5), point(2, 0.25)]), ..clusters.clone() };
+        swept.write(directory.path()).unwrap();
+        assert_eq!(Clusters::read(directory.path()).unwrap(), swept);
         assert_eq!(clusters.members(), [vec![1], vec![0, 2]]);
     }
 }

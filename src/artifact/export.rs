@@ -245,7 +245,8 @@ mod tests {
         let columns = [("el2n".to_string(), vec![0.3, 0.2, 0.1]), ("grand".to_string(), vec![7.5, f32::INFINITY, 8.0])];
         Scores { ids: ids.clone(), columns: columns.into_iter().collect() }.write(&scores).unwrap();
         let centroids = vec![0.0, 1.0, 2.0];
-        let made = Clusters { ids, labels: vec![2, 1, 0], dimensions: 1, centroids, within_sum_of_squares: 0.0 };
+        let (labels, within_sum_of_squares) = (vec![2, 1, 0], 0.0);
+        let made = Clusters { ids, labels, dimensions: 1, centroids, within_sum_of_squares, sweep: None };
         made.write(&clusters).unwrap();
 
         let told = |reasons: &Reasons, layout| {

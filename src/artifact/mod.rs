@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | `pool`, `subset` | `pool.json`, `samples.jsonl`; a subset also `choices.jsonl`, `shares.jsonl` | [`Pool`], [`PoolReader`], [`PoolWriter`], [`Choice`], [`Share`] |
 //! | `vectors` | `vectors.safetensors`, `ids.json` | [`Vectors`] |
-//! | `clusters` | `clusters.safetensors`, `ids.json` | [`Clusters`] |
+//! | `clusters` | `clusters.safetensors`, `ids.json`; where their number was chosen also `sweep.json` | [`Clusters`] |
 //! | `scores` | `scores.safetensors`, `ids.json` | [`Scores`] |
 //! | `checkpoint` | the Hugging Face layout | `ml::checkpoint` |
 //! | `curve` | `curve.jsonl` | [`CurvePoint`] |
@@ -24,7 +24,7 @@ mod pool;
 mod rows;
 mod samples;
 
-pub use columns::{Clusters, Scores, Vectors, align};
+pub use columns::{Clusters, Scores, SweepPoint, Vectors, align};
 pub use export::{Exported, Layout, Reasons, export};
 pub use files::{read_json, read_json_lines, write_json, write_json_lines, write_summary};
 pub use metrics::{Answer, Benchmark, CurvePoint, Metrics};

@@ -94,12 +94,15 @@ pub struct Choice {
     pub score: Option<f32>,
 }
 
-/// What one cluster gave to a subset, and why.
+/// What one cluster, or another part of the pool, gave to a subset, and why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Share {
-    /// The cluster; absent where the whole pool was one.
+    /// The cluster; absent where the selection used no clusters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<usize>,
+    /// What else it is, where the pool was divided by something else; absent where it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
     /// Samples in it.
     pub size: usize,
     /// Its part of the budget.

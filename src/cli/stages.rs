@@ -38,10 +38,16 @@ fn list(registry: &Registry) -> String {
 
 /// A slot, in brackets if the kind also runs without it.
 fn named(slot: &str, input: &Input) -> String {
-    match input.optional || !input.when.is_empty() {
+    match input.optional || !input.when.is_always() {
         true => format!("[{slot}]"),
         false => slot.to_string(),
     }
+}
+
+/// A param with the values that use a slot.
+fn setting((param, values): (&String, &Vec<serde_json::Value>)) -> String {
+    let values: Vec<String> = values.iter().map(shown).collect();
+    format!("`{param}` is {}", values.join(" or "))
 }
 
 fn reference(signature: &Signature) -> String {
@@ -54,9 +60,10 @@ fn reference(signature: &Signature) -> String {
         let kinds = input.kinds.join(" or ");
         let optional = if input.optional { ", optional" } else { "" };
         let _ = writeln!(text, "  {slot}: {kinds}{optional}");
-        for (param, values) in &input.when {
-            let values: Vec<String> = values.iter().map(shown).collect();
-            let _ = writeln!(text, "      only where `{param}` is {}", values.join(" or "));
+        for (number, condition) in input.when.conditions().iter().enumerate() {
+            let settings: Vec<String> = condition.iter().map(setting).collect();
+            let word = if number == 0 { "only" } else { "or" };
+            let _ = writeln!(text, "      {word} where {}", settings.join(" and "));
         }
         paragraph(&mut text, &input.doc);
     }

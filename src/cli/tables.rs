@@ -87,7 +87,8 @@ impl Sources<'_> {
 fn clusters(subset: &Path) -> anyhow::Result<Metrics> {
     let shares: Vec<Share> = read_json_lines(&subset.join("shares.jsonl"))?;
     let benchmark = |share: Share| {
-        let cluster = share.cluster.map_or("the whole pool".to_string(), |cluster| cluster.to_string());
+        let cluster = share.cluster.map(|cluster| cluster.to_string()).or(share.part);
+        let cluster = cluster.unwrap_or("the whole pool".to_string());
         let by = share.scorer.map_or(String::new(), |scorer| format!(", by {scorer}"));
         let (metric, value, samples) = ("chosen".to_string(), share.chosen as f64, share.size);
         let skill = format!("{cluster}{by}");

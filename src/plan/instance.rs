@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::check;
-use super::wiring::{Link, Params, Setter, Setting, Wired, Wiring, is_used, settings};
+use super::wiring::{Link, Params, Setter, Setting, Wired, Wiring, settings};
 use crate::spec::{Node, Problem, ProblemKind, Problems, Scope, Value};
 use crate::stage::{ParamKind, Signature};
 
@@ -203,7 +203,7 @@ impl<'a> Instance<'a> {
         problems: &mut Problems,
         follow: impl Fn(&Link<'a>) -> Wire<'a>,
     ) {
-        for (slot, input) in signature.inputs.iter().filter(|(_, input)| is_used(input, &self.params)) {
+        for (slot, input) in signature.inputs.iter().filter(|(_, input)| input.when.holds(&self.params)) {
             let wire = match wired.inputs.get(slot.as_str()) {
                 None => Wire::Nothing,
                 Some(None) => Wire::Broken,

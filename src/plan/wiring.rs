@@ -9,7 +9,7 @@ use super::check;
 use crate::spec::{
     Arm, Entry, Experiment, Map, Mark, Node, Problem, ProblemKind, Problems, Scope, Stage, Value, has_references,
 };
-use crate::stage::{Execution, Input, Param, ParamKind, Registry, Signature};
+use crate::stage::{Execution, Param, ParamKind, Registry, Signature};
 
 /// An arm with every name resolved to what it means.
 pub(super) struct Wiring<'a> {
@@ -505,9 +505,4 @@ fn owner(stage: &str, signature: &Signature) -> String {
         true => format!("`{stage}`"),
         false => format!("`{stage}`, a stage of the kind `{}`", signature.kind),
     }
-}
-
-/// Whether a slot is used where the params have these values.
-pub(super) fn is_used(input: &Input, params: &serde_json::Map<String, Json>) -> bool {
-    input.when.iter().all(|(param, values)| params.get(param).is_some_and(|value| values.contains(value)))
 }

@@ -11,10 +11,13 @@
 pub mod answers;
 pub mod budget;
 pub mod duplicates;
+pub mod elbow;
 pub mod entropy;
+pub mod kernel;
 pub mod metrics;
 pub mod random;
 pub mod sampler;
+pub mod vectors;
 
 /// The indices of `values` in ascending order of value; equal values keep their order.
 fn ascending(values: &[f64]) -> Vec<usize> {
@@ -29,4 +32,22 @@ fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
     let mean = values.iter().sum::<f64>() / count;
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
     (mean, variance.sqrt())
+}
+
+#[cfg(test)]
+mod testing {
+    use serde::de::DeserializeOwned;
+
+    /// A part of `tests/fixtures/selection.json`: cases with what `selection.py` beside it, which
+    /// shares no code with this module, expects of them.
+    pub fn fixture<T: DeserializeOwned>(part: &str) -> T {
+        let mut fixture: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/fixtures/selection.json")).unwrap();
+        serde_json::from_value(fixture[part].take()).unwrap()
+    }
+
+    /// Rows as slices.
+    pub fn slices(rows: &[Vec<f32>]) -> Vec<&[f32]> {
+        rows.iter().map(Vec::as_slice).collect()
+    }
 }

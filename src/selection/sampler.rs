@@ -4,6 +4,7 @@
 use super::ascending;
 use super::budget;
 use super::random::Draws;
+use super::vectors::typicality;
 
 /// The highest scores, the first of equal ones.
 pub fn top(scores: &[f64], budget: usize) -> Vec<usize> {
@@ -14,6 +15,14 @@ pub fn top(scores: &[f64], budget: usize) -> Vec<usize> {
 /// The lowest scores, the first of equal ones.
 pub fn low(scores: &[f64], budget: usize) -> Vec<usize> {
     ranks(scores, 0, budget)
+}
+
+/// The samples whose directions are farthest from the mean direction, the first of equal ones: the far
+/// side of their cluster, or with `nearest` the samples nearest to its centroid. (What density-based
+/// pruning calls keeping the hard and the easy ones.)
+pub fn by_distance(rows: &[&[f32]], nearest: bool, budget: usize) -> Vec<usize> {
+    let typical = typicality(rows);
+    if nearest { top(&typical, budget) } else { low(&typical, budget) }
 }
 
 /// The scores in the middle by rank; where that is not symmetric, one more at the upper side.
@@ -40,6 +49,20 @@ pub fn coverage(scores: &[f64], strata: usize, cut: f64, budget: usize, draws: &
     let inner = &order[outliers..order.len() - outliers];
     let (Some(first), Some(last)) = (inner.first(), inner.last()) else { return Vec::new() };
     let (least, most) = (scores[*first], scores[*last]);
+    draw_strata(scores, inner, least, most, strata, budget, draws)
+}
+
+/// Shares the budget over equal intervals of the scores from `least` to `most`, and draws from the
+/// `inner` samples in each.
+fn draw_strata(
+    scores: &[f64],
+    inner: &[usize],
+    least: f64,
+    most: f64,
+    strata: usize,
+    budget: usize,
+    draws: &mut Draws,
+) -> Vec<usize> {
     let mut members = vec![Vec::new(); strata];
     for index in inner {
         // Constant scores make this NaN, which the cast turns into the first stratum.
@@ -54,7 +77,26 @@ pub fn coverage(scores: &[f64], strata: usize, cut: f64, budget: usize, draws: &
     chosen
 }
 
-/// Coverage-centric sampling as in the authors' code (`get_ccs_samples`): strata from the highest
+/// Coverage-centric sampling as its authors have it (Zheng et al. 2023): the share `hard` of the samples
+/// with the highest scores, which are taken for mislabelled, is left out, `strata` equal intervals
+/// reach over the scores of the others, and the budget is shared equally over them, the smallest
+/// first, and drawn from each uniformly. Their code tunes the share with the budget: 0.3 for a tenth of
+/// CIFAR-10.
+///
+/// Two things differ from that code. Its last interval ends at 1.0001 times the highest score, which
+/// loses the sample that has it where it is negative; here it ends as far above it. And the cut gives
+/// way where it would leave fewer samples than the budget, so that the result always has
+/// `min(budget, scores.len())`.
+pub fn original_coverage(scores: &[f64], strata: usize, hard: f64, budget: usize, draws: &mut Draws) -> Vec<usize> {
+    let order = ascending(scores);
+    let left_out = ((hard * scores.len() as f64) as usize).min(scores.len().saturating_sub(budget));
+    let inner = &order[..order.len() - left_out];
+    let (Some(first), Some(last)) = (inner.first(), inner.last()) else { return Vec::new() };
+    let (least, most) = (scores[*first], scores[*last]);
+    draw_strata(scores, inner, least, most + 1e-4 * most.abs(), strata, budget, draws)
+}
+
+/// Coverage-centric sampling as in the code of Adapt-∞ (`get_ccs_samples`): strata from the highest
 /// scores down, each giving its share of the budget rounded up; a stratum that has fewer gives all
 /// and the share of the following ones is computed anew. The least score that the cut leaves is
 /// never drawn, and the result may be larger or smaller than the budget. None where that code
@@ -145,6 +187,43 @@ mod tests {
         assert_eq!(chosen.len(), 10);
     }
 
+    /// How many samples each stratum gives; see `tests/fixtures/selection.py`.
+    #[test]
+    fn the_original_cuts_the_hard_end_only_and_draws_as_many_from_each_stratum() {
+        #[derive(serde::Deserialize)]
+        struct Case {
+            scores: Vec<f64>,
+            hard: f64,
+            budget: usize,
+            /// The strata from the lowest scores up: how many of their samples are drawn, of which.
+            strata: Vec<(usize, Vec<usize>)>,
+        }
+        for case in crate::selection::testing::fixture::<Vec<Case>>("coverage") {
+            let chosen = original_coverage(&case.scores, case.strata.len(), case.hard, case.budget, &mut draws());
+            assert_eq!(chosen.len(), case.budget);
+            for (count, members) in &case.strata {
+                assert_eq!(chosen.iter().filter(|index| members.contains(index)).count(), *count);
+            }
+        }
+    }
+
+    #[test]
+    fn the_original_keeps_easy_samples_and_its_cut_gives_way() {
+        let chosen = original_coverage(&numbers(1000), 50, 0.3, 50, &mut draws());
+        assert!(chosen[0] < 14 && chosen[49] < 700 && chosen[49] >= 686);
+        assert_eq!(original_coverage(&numbers(10), 50, 0.9, 7, &mut draws()), [0, 1, 2, 3, 4, 5, 6]);
+        let negative = [-3.0, -2.0, -1.0];
+        assert_eq!(original_coverage(&negative, 3, 0.0, 3, &mut draws()), [0, 1, 2]);
+    }
+
+    #[test]
+    fn distances_are_those_to_the_mean_direction() {
+        let rows: [&[f32]; 4] = [&[1.0, 0.0], &[5.0, 0.5], &[-1.0, 1.0], &[2.0, 0.1]];
+        assert_eq!(by_distance(&rows, false, 1), [2]);
+        assert_eq!(by_distance(&rows, true, 3), [0, 1, 3]);
+        assert_eq!(by_distance(&rows, true, 9), [0, 1, 2, 3]);
+    }
+
     /// What `get_ccs_samples` returns.
     #[test]
     fn reference_coverage_draws_as_many_as_the_authors_code() {
@@ -183,6 +262,7 @@ mod tests {
                 middle(&scores, budget),
                 low(&scores, budget),
                 coverage(&scores, strata, cut, budget, &mut draws()),
+                original_coverage(&scores, strata, cut, budget, &mut draws()),
             ];
             for chosen in drawn {
                 prop_assert_eq!(chosen.len(), budget.min(scores.len()));

@@ -9,4 +9,4 @@ mod signature;
 
 pub use context::{Call, Context, Execution, External, Progress, Silent, Update};
 pub use registry::{Registry, Stage};
-pub use signature::{Input, Output, Param, ParamKind, Signature};
+pub use signature::{Condition, Input, Output, Param, ParamKind, Signature, When};

@@ -3,7 +3,7 @@
 
 use indexmap::IndexMap;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Execution;
 
@@ -47,10 +47,55 @@ pub struct Input {
     /// Whether the stage also runs without it.
     #[serde(default)]
     pub optional: bool,
-    /// Param name → the values for which the slot is used. Where a param has another value, the
-    /// slot is not used: what is wired to it is not even planned. All params named must agree.
+    /// The settings with which the slot is used. With others it is not: what is wired to it is not
+    /// even planned.
     #[serde(default)]
-    pub when: IndexMap<String, Vec<Value>>,
+    pub when: When,
+}
+
+/// The settings of params with which an input slot is used: a map of conditions, or a list of such
+/// maps, of which one is enough.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(from = "Conditions")]
+pub struct When(Vec<Condition>);
+
+/// Param name → the values that are meant. All params named must agree.
+pub type Condition = IndexMap<String, Vec<Value>>;
+
+/// How a declaration writes conditions.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Conditions {
+    One(Condition),
+    Any(Vec<Condition>),
+}
+
+impl From<Conditions> for When {
+    fn from(conditions: Conditions) -> When {
+        When(match conditions {
+            Conditions::One(condition) => vec![condition],
+            Conditions::Any(conditions) => conditions,
+        })
+    }
+}
+
+impl When {
+    /// Whether the slot is used whatever the params.
+    pub fn is_always(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The conditions of which one is enough; none, if the slot is always used.
+    pub fn conditions(&self) -> &[Condition] {
+        &self.0
+    }
+
+    /// Whether the slot is used where the params have these values.
+    pub fn holds(&self, params: &Map<String, Value>) -> bool {
+        let agrees =
+            |(param, values): (&String, &Vec<Value>)| params.get(param).is_some_and(|value| values.contains(value));
+        self.is_always() || self.0.iter().any(|condition| condition.iter().all(agrees))
+    }
 }
 
 /// An output slot.
@@ -123,10 +168,44 @@ impl Signature {
     pub fn parse(text: &str) -> Result<Signature, String> {
         let signature: Signature = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
         for (slot, input) in &signature.inputs {
-            if let Some(param) = input.when.keys().find(|param| !signature.params.contains_key(*param)) {
+            let mut named = input.when.conditions().iter().flat_map(IndexMap::keys);
+            if let Some(param) = named.find(|param| !signature.params.contains_key(*param)) {
                 return Err(format!("input `{slot}` of `{}` depends on the unknown param `{param}`", signature.kind));
             }
         }
         Ok(signature)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn when(text: &str) -> When {
+        serde_yaml::from_str(text).unwrap()
+    }
+
+    fn holds(when: &When, params: Value) -> bool {
+        when.holds(params.as_object().unwrap())
+    }
+
+    #[test]
+    fn all_params_of_a_condition_must_agree_and_one_condition_is_enough() {
+        let both = when("{method: [a, b], deep: [true]}");
+        assert!(holds(&both, json!({"method": "b", "deep": true})));
+        assert!(!holds(&both, json!({"method": "b", "deep": false})));
+        let either = when("[{method: [a]}, {deep: [true]}]");
+        assert!(holds(&either, json!({"method": "a", "deep": false})));
+        assert!(holds(&either, json!({"method": "c", "deep": true})));
+        assert!(!holds(&either, json!({"method": "c", "deep": false})));
+        assert!(When::default().is_always() && holds(&When::default(), json!({})));
+    }
+
+    #[test]
+    fn a_condition_on_an_unknown_param_is_refused() {
+        let text =
+            "{kind: k, version: 1, summary: s, outputs: {}, inputs: {pool: {kinds: [pool], doc: d, when: [{x: [1]}]}}}";
+        assert_eq!(Signature::parse(text).unwrap_err(), "input `pool` of `k` depends on the unknown param `x`");
     }
 }

@@ -6,6 +6,7 @@ pub mod benchmark;
 mod dataset;
 pub mod estimate;
 mod ingest;
+mod keep;
 #[cfg(feature = "ml")]
 mod learned;
 #[cfg(not(feature = "ml"))]

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::alignment::{self, AlignedVectors};
+use super::keep::Keep;
 use crate::artifact::Pool;
 use crate::selection::random::Draws;
 use crate::selection::{budget, duplicates, sampler};
@@ -21,7 +22,10 @@ struct Params {
     method: Method,
     budget: usize,
     scorer: String,
+    allocation: Allocation,
     order: Order,
+    keep: Keep,
+    epsilon: Option<f64>,
     seed: u64,
 }
 
@@ -32,6 +36,13 @@ enum Method {
     Random,
     Score,
     Semantic,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Allocation {
+    Uniform,
+    Duplicates,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -64,46 +75,57 @@ impl Stage for Prune {
 /// What coverage-centric sampling keeps of each cluster.
 fn cover(context: &Context<'_>, params: &Params, ids: &[String]) -> anyhow::Result<Vec<usize>> {
     let columns = alignment::scores(context.input("scores")?, ids, Some(&params.scorer))?;
-    by_cluster(context, params, ids, |cluster, members, budget| {
+    let (_, clusters) = alignment::clusters(context.input("clusters")?, ids)?;
+    let budgets = equal(&clusters, params.budget);
+    let mut kept = Vec::new();
+    for (cluster, members) in clusters.iter().enumerate() {
         let mut draws = Draws::new(params.seed, &format!("prune cluster {cluster}"));
-        sampler::coverage(&columns[0].of(members), STRATA, CUT, budget, &mut draws)
-    })
+        let places = sampler::coverage(&columns[0].of(members), STRATA, CUT, budgets[cluster], &mut draws);
+        kept.extend(places.into_iter().map(|place| members[place]));
+    }
+    kept.sort_unstable();
+    Ok(kept)
 }
 
 /// What is left of each cluster without its most redundant samples.
 fn deduplicate(context: &Context<'_>, params: &Params, ids: &[String]) -> anyhow::Result<Vec<usize>> {
     let vectors = AlignedVectors::read(context.input("vectors")?, ids)?;
-    let order = match params.order {
-        Order::Paper => duplicates::Order::FarthestFirst,
-        Order::Reference => duplicates::Order::AsGiven,
-    };
+    let (_, clusters) = alignment::clusters(context.input("clusters")?, ids)?;
     let threads = rayon::ThreadPoolBuilder::new().num_threads(context.execution().threads).build();
     let threads = threads.context("cannot start the threads of the stage")?;
-    threads.install(|| {
-        by_cluster(context, params, ids, |_, members, budget| duplicates::keep(&vectors.of(members), budget, order))
-    })
-}
-
-/// Shares the budget equally over the clusters and lets `keep` choose among the members of each:
-/// given the cluster, its members and its budget it returns places in the members.
-fn by_cluster(
-    context: &Context<'_>,
-    params: &Params,
-    ids: &[String],
-    keep: impl Fn(usize, &[usize], usize) -> Vec<usize>,
-) -> anyhow::Result<Vec<usize>> {
-    let (_, members) = alignment::clusters(context.input("clusters")?, ids)?;
-    let sizes: Vec<usize> = members.iter().map(Vec::len).collect();
-    let budgets = budget::uniform(&sizes, params.budget);
-    let mut kept = Vec::new();
     let mut done = 0;
-    for (cluster, (members, budget)) in members.iter().zip(budgets).enumerate() {
-        kept.extend(keep(cluster, members, budget).into_iter().map(|place| members[place]));
+    let mut rank = |cluster: usize, members: &Vec<usize>| {
+        let order = match params.order {
+            Order::Paper => params.keep.order(),
+            Order::Reference => duplicates::Order::AsGiven,
+        };
+        let mut draws = Draws::new(params.seed, &format!("compare cluster {cluster}"));
+        let ranking = threads.install(|| duplicates::rank(&vectors.of(members), order, &mut draws));
         done += members.len();
         context.progress(done, ids.len(), "samples");
+        ranking
+    };
+    let rankings: Vec<_> = clusters.iter().enumerate().map(|(cluster, members)| rank(cluster, members)).collect();
+    let budgets = match params.allocation {
+        Allocation::Uniform => {
+            let budgets = equal(&clusters, params.budget);
+            let left = |(budget, ranking): (usize, &Vec<_>)| budget.min(duplicates::left(ranking, params.epsilon));
+            budgets.into_iter().zip(&rankings).map(left).collect()
+        }
+        Allocation::Duplicates => duplicates::shares(&rankings, params.epsilon, params.budget),
+    };
+    let mut kept: Vec<usize> = Vec::new();
+    for ((members, ranking), budget) in clusters.iter().zip(&rankings).zip(budgets) {
+        kept.extend(duplicates::least_redundant(ranking, budget).into_iter().map(|place| members[place]));
     }
     kept.sort_unstable();
     Ok(kept)
+}
+
+/// The budget shared equally over the clusters.
+fn equal(clusters: &[Vec<usize>], budget: usize) -> Vec<usize> {
+    let sizes: Vec<usize> = clusters.iter().map(Vec::len).collect();
+    budget::uniform(&sizes, budget)
 }
 
 #[cfg(test)]
@@ -146,6 +168,28 @@ mod tests {
             twins.sort_unstable();
             twins.dedup();
             assert_eq!(twins.len(), 10, "one of each pair of twins is left: {first:?}");
+        }
+    }
+
+    #[test]
+    fn over_all_clusters_together_the_twins_of_one_cluster_go() {
+        let bench = bench();
+        bench.run(json!({"budget": 30, "allocation": "duplicates"})).unwrap();
+        let kept = kept(&bench);
+        assert_eq!(kept.iter().filter(|sample| **sample % 2 == 1).count(), 20, "nothing of the cluster without twins");
+        assert_eq!(kept.len(), 30);
+    }
+
+    #[test]
+    fn a_threshold_prunes_to_what_is_left() {
+        for (allocation, budget, expected) in
+            [("duplicates", 40, 30), ("uniform", 40, 30), ("duplicates", 25, 25), ("uniform", 16, 16)]
+        {
+            let bench = bench();
+            // Neighbours are 0.15 radians apart, twins not at all.
+            let params = json!({"budget": budget, "allocation": allocation, "epsilon": 0.001, "keep": "easy"});
+            bench.run(params).unwrap();
+            assert_eq!(kept(&bench).len(), expected, "{allocation} to {budget}");
         }
     }
 

@@ -45,12 +45,19 @@ impl Bench {
     /// lie on a line.
     pub fn clusters(&self, slot: &str, labels: &[usize]) {
         let count = labels.iter().max().map_or(0, |most| most + 1);
+        let centroids: Vec<[f32; 2]> = (0..count).map(|cluster| [cluster as f32, 0.0]).collect();
+        self.clusters_at(slot, labels, &centroids);
+    }
+
+    /// The same with these centroids.
+    pub fn clusters_at(&self, slot: &str, labels: &[usize], centroids: &[[f32; 2]]) {
         let clusters = Clusters {
             ids: ids(labels.len()),
             labels: labels.iter().rev().copied().collect(),
             dimensions: 2,
-            centroids: (0..count).flat_map(|cluster| [cluster as f32, 0.0]).collect(),
+            centroids: centroids.concat(),
             within_sum_of_squares: 0.0,
+            sweep: None,
         };
         clusters.write(&self.input(slot)).unwrap();
     }
@@ -87,6 +94,7 @@ impl Bench {
                 (Some(value), _) => value.clone(),
                 (None, _) if name == "seed" => json!(0),
                 (None, Some(default)) => default.clone(),
+                (None, None) if param.optional => Value::Null,
                 (None, None) => panic!("the param `{name}` has no default"),
             };
             resolved.insert(name.clone(), value);
@@ -117,7 +125,8 @@ impl Bench {
         pool.samples.iter().map(|sample| sample.id["d/".len()..].parse().unwrap()).collect()
     }
 
-    fn input(&self, slot: &str) -> PathBuf {
+    /// The directory of an input slot, which is made if it is not there.
+    pub fn input(&self, slot: &str) -> PathBuf {
         let directory = self.directory.path().join("inputs").join(slot);
         std::fs::create_dir_all(&directory).unwrap();
         directory

@@ -1,7 +1,10 @@
-//! How clusters share a budget: equally ([`uniform`]) or by weight ([`weighted`]), always exactly
-//! and never more than a cluster has; [`reference`] holds the authors' rounding.
+//! How clusters share a budget: equally ([`uniform`]), by weight ([`weighted`]), by [`density`] or by
+//! [`transferability`], always exactly and never more than a cluster has; [`reference`] holds what the
+//! authors of Adapt-∞ compute instead.
 
+pub mod density;
 pub mod reference;
+pub mod transferability;
 
 use super::mean_and_deviation;
 
@@ -87,39 +90,14 @@ pub fn spread(scores: &[f64]) -> f64 {
     mean_and_deviation(scores).1
 }
 
-/// The density weight of every cluster: `d_inter · d_intra`, where `d_inter` is the Frobenius norm
-/// of the differences between its centroid and all others, and `d_intra` the mean distance of its
-/// members to its centroid. Sparse clusters far from the others weigh most.
-///
-/// This is the weight of the authors' code. Density-based pruning as published (Abbas et al. 2024)
-/// takes cosine distances to the 20 nearest centroids and a softmax of the product, and is made for
-/// hundreds of clusters; over the ten or so of this method every centroid is near and the linear
-/// weight needs no temperature. What is not kept of the authors' code is that it rounds every share
-/// down and gives clusters more than they have: [`weighted`] settles that.
-///
-/// `centroids` is row-major `[clusters, dimensions]`, `rows` yields each sample's vector with its
-/// cluster.
-pub fn density<'a>(
-    centroids: &[f32],
-    dimensions: usize,
-    rows: impl IntoIterator<Item = (usize, &'a [f32])>,
-) -> Vec<f64> {
-    let centroids: Vec<&[f32]> = centroids.chunks_exact(dimensions.max(1)).collect();
-    let mut distances = vec![0.0; centroids.len()];
-    let mut members = vec![0usize; centroids.len()];
-    for (cluster, row) in rows {
-        distances[cluster] += squared_distance(row, centroids[cluster]).sqrt();
-        members[cluster] += 1;
-    }
-    let weight = |cluster: usize| {
-        let inter: f64 = centroids.iter().map(|other| squared_distance(centroids[cluster], other)).sum();
-        inter.sqrt() * distances[cluster] / members[cluster].max(1) as f64
-    };
-    (0..centroids.len()).map(weight).collect()
-}
-
-fn squared_distance(left: &[f32], right: &[f32]) -> f64 {
-    left.iter().zip(right).map(|(left, right)| (f64::from(*left) - f64::from(*right)).powi(2)).sum()
+/// Shares `budget` over the samples of the newest dataset and the older ones (experience replay): the
+/// part `new_share` of it to the newest, the rest to the others; what one side lacks the other gets. The
+/// shares, older first, sum to `min(budget, older + newest)`.
+pub fn replay(older: usize, newest: usize, new_share: f64, budget: usize) -> [usize; 2] {
+    let budget = budget.min(older + newest);
+    let wanted = ((budget as f64 * new_share).round() as usize).min(newest);
+    let replayed = (budget - wanted).min(older);
+    [replayed, budget - replayed]
 }
 
 #[cfg(test)]
@@ -145,15 +123,15 @@ mod tests {
     }
 
     #[test]
-    fn density_weights_are_those_of_the_authors() {
-        let centroids = [0.0, 0.0, 3.0, 0.0, 0.0, 4.0];
-        let points: [(usize, [f32; 2]); 6] =
-            [(0, [0.0, 1.0]), (0, [0.0, -1.0]), (1, [3.0, 1.0]), (1, [3.0, 0.0]), (2, [0.0, 4.0]), (2, [0.0, 6.0])];
-        let weights = density(&centroids, 2, points.iter().map(|(cluster, point)| (*cluster, point.as_slice())));
-        let total: f64 = weights.iter().sum();
-        for (weight, expected) in weights.iter().zip([0.3491961460, 0.2036145929, 0.4471892612]) {
-            assert!((weight / total - expected).abs() < 1e-9);
-        }
+    fn what_one_side_of_a_replay_lacks_the_other_gets() {
+        assert_eq!(replay(100, 50, 0.5, 60), [30, 30]);
+        assert_eq!(replay(100, 10, 0.5, 60), [50, 10], "all new data, and more of the old");
+        assert_eq!(replay(20, 50, 0.5, 60), [20, 40]);
+        assert_eq!(replay(20, 50, 0.5, 100), [20, 50]);
+        assert_eq!(replay(0, 50, 0.2, 10), [0, 10]);
+        assert_eq!(replay(100, 50, 0.25, 10), [7, 3], "a half is rounded up");
+        assert_eq!(replay(100, 50, 0.0, 10), [10, 0]);
+        assert_eq!(replay(100, 50, 1.0, 10), [0, 10]);
     }
 
     fn clusters() -> impl Strategy<Value = Vec<usize>> {
@@ -171,6 +149,13 @@ mod tests {
                 prop_assert_eq!(shares.iter().sum::<usize>(), budget.min(sizes.iter().sum()));
                 prop_assert!(shares.iter().zip(&sizes).all(|(share, size)| share <= size));
             }
+        }
+
+        #[test]
+        fn a_replay_spends_its_budget(older in 0usize..99, newest in 0usize..99, share in 0.0..=1.0f64, budget in 0usize..250) {
+            let [replayed, new] = replay(older, newest, share, budget);
+            prop_assert_eq!(replayed + new, budget.min(older + newest));
+            prop_assert!(replayed <= older && new <= newest);
         }
 
         #[test]

@@ -1,5 +1,38 @@
-//! Budgets as the authors' code rounds them. The shares may sum to a little more or less than the
+//! Budgets as the authors' code weighs and rounds them. The shares may sum to a little more or less than the
 //! budget, and where that code divides by zero there is no result.
+
+use crate::selection::vectors::squared_distance;
+
+/// The density weight of every cluster in the authors' code (`get_dbp_probs`): `d_inter · d_intra`, where
+/// `d_inter` is the Frobenius norm of the differences between its centroid and all others, and
+/// `d_intra` the mean distance of its members to its centroid. Sparse clusters far from the others
+/// weigh most.
+///
+/// Density-based pruning as published ([`super::density`]) takes cosine distances to the 20 nearest
+/// centroids and a softmax of the product, and is made for hundreds of clusters; over ten or so every
+/// centroid is near and the linear weight needs no temperature. The authors round every share down and
+/// give clusters more than they have ([`proportional`]); [`super::weighted`] settles that.
+///
+/// `centroids` is row-major `[clusters, dimensions]`, `rows` yields each sample's vector with its
+/// cluster.
+pub fn density<'a>(
+    centroids: &[f32],
+    dimensions: usize,
+    rows: impl IntoIterator<Item = (usize, &'a [f32])>,
+) -> Vec<f64> {
+    let centroids: Vec<&[f32]> = centroids.chunks_exact(dimensions.max(1)).collect();
+    let mut distances = vec![0.0; centroids.len()];
+    let mut members = vec![0usize; centroids.len()];
+    for (cluster, row) in rows {
+        distances[cluster] += squared_distance(row, centroids[cluster]).sqrt();
+        members[cluster] += 1;
+    }
+    let weight = |cluster: usize| {
+        let inter: f64 = centroids.iter().map(|other| squared_distance(centroids[cluster], other)).sum();
+        inter.sqrt() * distances[cluster] / members[cluster].max(1) as f64
+    };
+    (0..centroids.len()).map(weight).collect()
+}
 
 /// Equal shares, rounded up; a smaller cluster raises the share of those after it, rounded up
 /// again. None close to and above the number of samples, where the largest cluster is smaller
@@ -86,6 +119,18 @@ mod tests {
             assert_eq!(uniform(&[1, 2, 3, 4], budget), None);
         }
         assert_eq!(uniform(&[10, 10, 10], 31), None);
+    }
+
+    #[test]
+    fn density_weights_are_those_of_the_authors() {
+        let centroids = [0.0, 0.0, 3.0, 0.0, 0.0, 4.0];
+        let points: [(usize, [f32; 2]); 6] =
+            [(0, [0.0, 1.0]), (0, [0.0, -1.0]), (1, [3.0, 1.0]), (1, [3.0, 0.0]), (2, [0.0, 4.0]), (2, [0.0, 6.0])];
+        let weights = density(&centroids, 2, points.iter().map(|(cluster, point)| (*cluster, point.as_slice())));
+        let total: f64 = weights.iter().sum();
+        for (weight, expected) in weights.iter().zip([0.3491961460, 0.2036145929, 0.4471892612]) {
+            assert!((weight / total - expected).abs() < 1e-9);
+        }
     }
 
     #[test]

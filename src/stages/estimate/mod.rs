@@ -158,12 +158,17 @@ impl Known<'_> {
 
     fn cluster(&self) -> Estimate {
         let vectors = self.inputs.get("vectors").cloned().unwrap_or_default();
-        let clusters = self.number("clusters").unwrap_or(1.0);
+        let swept = self.params.get("sweep").and_then(Value::as_array);
+        let swept: Vec<f64> = swept.into_iter().flatten().filter_map(Value::as_f64).collect();
+        // Of a sweep, all are fitted, and the largest number may be taken.
+        let most = swept.iter().copied().reduce(f64::max);
+        let clusters = most.or(self.number("clusters")).unwrap_or(1.0);
+        let fitted = if swept.is_empty() { clusters } else { swept.iter().sum() };
         let outputs = Extent { samples: vectors.samples, clusters: Some(clusters), ..Extent::default() };
         let mut estimate = Estimate { outputs: BTreeMap::from([("clusters", outputs)]), ..Estimate::default() };
         if let (Some(samples), Some(dimensions)) = (vectors.samples, vectors.dimensions) {
             let passes = self.number("iterations").unwrap_or(1.0) * self.number("restarts").unwrap_or(1.0);
-            estimate.operations = Some(2.0 * samples * dimensions * clusters * passes);
+            estimate.operations = Some(2.0 * samples * dimensions * fitted * passes);
             estimate.memory = Some(samples * dimensions * 4.0);
             estimate.disk = Some(samples * (ID + 4.0) + clusters * dimensions * 4.0);
         }
