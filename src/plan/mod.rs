@@ -7,9 +7,11 @@ mod check;
 mod externals;
 mod graph;
 mod instance;
+mod report;
 mod tables;
 mod wiring;
 
 pub use build::plan;
 pub use externals::{Externals, Refusal};
-pub use graph::{NameError, Output, Plan, Planned, PlannedTable, Source, StageIndex, TableRun};
+pub use graph::{NameError, Output, Plan, Planned, PlannedItem, ReportRun, Source, StageIndex};
+pub use tables::METRICS;

@@ -6,6 +6,7 @@
 mod cell;
 mod column;
 mod golden;
+mod item;
 mod json;
 mod render;
 mod results;
@@ -16,6 +17,7 @@ mod table;
 pub use cell::Cell;
 pub use column::Column;
 pub use golden::{Difference, differences};
+pub use item::ItemSpec;
 pub use run::{Run, TableError};
 pub use spec::{Mistake, Over, Rows, TableSpec};
 pub use table::{Head, Row, RunRecord, SkillRow, Table};
