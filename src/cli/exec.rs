@@ -5,20 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
+use indexmap::IndexMap;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::arguments::{Exec, Format};
 use super::devices::Available;
 use super::failure::{Exit, Failure};
-use super::tables::{self, Rendered};
+use super::report::{self, Rendered};
 use super::workspace::Workspace;
 use crate::console::{self, Console};
 use crate::plan::{Plan, StageIndex};
 use crate::scheduler::{ChildProcess, Options, Outcome, run};
 use crate::spec::Problems;
 use crate::stage::Registry;
-use crate::text::count;
+use crate::text::{count, ticked_list};
 
 /// Runs what the command line asks for.
 pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
@@ -44,7 +45,7 @@ pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
         let cache = workspace.cache()?;
         let outcome = run(plan, cache, &executor, &options, &mut |event| teller.show(&event), &interrupt)?;
         drop(teller);
-        let rendered = tables::render(plan, &outcome, &workspace)?;
+        let rendered = report::render(plan, &outcome, &mut workspace)?;
         exit = worse(exit, finish(arguments, file, plan, &outcome, &rendered, &workspace)?);
         if outcome.summary.interrupted || (exit == Exit::Failed && !arguments.keep_going) {
             break;
@@ -136,8 +137,8 @@ fn finish(
     for rendered in rendered {
         let written = rendered.write(&directory)?;
         if arguments.format.format == Format::Text {
-            console::print(&format!("{}\n", rendered.table.to_text()));
-            console::note(&format!("written to {}", written.join(" and ")));
+            console::print(&format!("{}\n", rendered.item.text()));
+            console::note(&format!("written to {}", ticked_list(written)));
         }
         if arguments.check {
             differences.extend(rendered.check(goldens)?);
@@ -147,13 +148,19 @@ fn finish(
         exit = worse(exit, Exit::Differs);
     }
     if arguments.format.format == Format::Json {
-        let tables: Vec<_> = rendered.iter().map(|rendered| &rendered.table).collect();
-        let report = json!({"event": "report", "tables": tables, "differences": differences});
+        let of = |noun: &str| -> Vec<_> {
+            rendered
+                .iter()
+                .filter(|rendered| rendered.item.noun() == noun)
+                .map(|rendered| rendered.item.json())
+                .collect()
+        };
+        let report = json!({"event": "report", "tables": of("table"), "differences": differences});
         console::print(&format!("{report}\n"));
         return Ok(exit);
     }
     if arguments.check && exit == Exit::Done {
-        console::note(&format!("{} as expected", count(rendered.len(), "table")));
+        console::note(&format!("{} as expected", counted(rendered.iter().map(|rendered| rendered.item.noun()))));
     }
     if !differences.is_empty() {
         console::report(&format!("{} from the golden", count(differences.len(), "difference")), None);
@@ -161,9 +168,13 @@ fn finish(
         let file = file.display();
         console::note(&format!("hint: `runner exec {file} --bless` makes this result the golden"));
     }
-    let missing = plan.tables.len().saturating_sub(rendered.len());
-    if missing > 0 {
-        console::note(&format!("{} not made: stages are missing", count(missing, "table")));
+    if rendered.len() < plan.report.len() {
+        let mut missing: Vec<&str> = plan.report.iter().map(|planned| planned.spec.noun()).collect();
+        for rendered in rendered {
+            let place = missing.iter().position(|noun| *noun == rendered.item.noun());
+            place.map(|place| missing.remove(place));
+        }
+        console::note(&format!("{} not made: stages are missing", counted(missing)));
     }
     for failure in &outcome.failures {
         let (file, stage) = (file.display(), &failure.stage);
@@ -171,6 +182,14 @@ fn finish(
         console::note(&format!("hint: `runner exec {file} --only '{stage}'` runs that stage alone"));
     }
     Ok(exit)
+}
+
+/// How many there are of each noun: `2 tables`, `2 tables and 1 figure`.
+fn counted<'a>(nouns: impl IntoIterator<Item = &'a str>) -> String {
+    let mut counts: IndexMap<&str, usize> = IndexMap::new();
+    nouns.into_iter().for_each(|noun| *counts.entry(noun).or_default() += 1);
+    let counts: Vec<String> = counts.into_iter().map(|(noun, number)| count(number, noun)).collect();
+    if counts.is_empty() { count(0, "table") } else { counts.join(" and ") }
 }
 
 /// The one of two exit codes that says more.

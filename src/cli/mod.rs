@@ -9,6 +9,7 @@ mod exec;
 mod export;
 mod failure;
 mod plan;
+mod report;
 mod show;
 mod stages;
 mod tables;

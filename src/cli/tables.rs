@@ -1,86 +1,101 @@
-//! From the artifacts of a run to its tables, their files and their goldens.
+//! From the artifacts of a run to its tables.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
-use anyhow::Context as _;
+use super::report::{Sources, summary};
+use crate::artifact::{Benchmark, Metrics, Share, read_json_lines};
+use crate::devices::Device;
+use crate::plan::{METRICS, ReportRun, Source, phases, trained};
+use crate::report::{Column, Cost, OverSteps, Phase, Rows, Run, Table, TableSpec};
 
-use super::failure::Failure;
-use super::workspace::Workspace;
-use crate::artifact::{Benchmark, Metrics, Share, read_json, read_json_lines};
-use crate::plan::{Output, Plan, TableRun};
-use crate::report::{Rows, Run, Table, differences};
-use crate::scheduler::Outcome;
-
-/// A table with the name of its files.
-pub struct Rendered {
-    /// The table.
-    pub table: Table,
-    stem: String,
+/// The table that `spec` asks for; `None` if a stage that it needs is not done.
+pub fn build(spec: &TableSpec, runs: &[ReportRun], sources: &Sources<'_>) -> anyhow::Result<Option<Table>> {
+    let step = match spec.rows {
+        Rows::Cluster => clusters,
+        Rows::Arm | Rows::Skill | Rows::Stage => Metrics::read,
+    };
+    let runs: Option<Vec<Run>> = runs.iter().map(|run| read(spec, run, step, sources)).collect::<Result<_, _>>()?;
+    let Some(runs) = runs else { return Ok(None) };
+    Ok(Some(Table::build(spec, &sources.plan.title, &runs)?))
 }
 
-/// The tables of a plan whose stages are all done.
-pub fn render(plan: &Plan, outcome: &Outcome, workspace: &Workspace) -> Result<Vec<Rendered>, Failure> {
-    let mut rendered = Vec::new();
-    for planned in &plan.tables {
-        let sources = Sources { outcome, workspace };
-        let read = match planned.spec.rows {
-            Rows::Cluster => clusters,
-            Rows::Arm | Rows::Skill => Metrics::read,
+/// What a run brings; `None` if a stage of it is not done.
+fn read(
+    spec: &TableSpec,
+    run: &ReportRun,
+    step: fn(&Path) -> anyhow::Result<Metrics>,
+    sources: &Sources<'_>,
+) -> anyhow::Result<Option<Run>> {
+    let mut read = Run { arm: run.arm.clone(), seed: run.seed, ..Run::default() };
+    for output in run.outputs(METRICS) {
+        let Some(directory) = sources.directory(output) else { return Ok(None) };
+        read.steps.push(step(&directory)?);
+    }
+    for column in spec.columns() {
+        let value = match &column {
+            Column::PoolSize => {
+                sources.summaries(run.outputs(&column.name()), "samples")?.map(|sizes| OverSteps::Last.of(&sizes))
+            }
+            Column::DataSize => data_sizes(run, sources)?.map(|sizes| OverSteps::Mean.of(&sizes)),
+            Column::Summary(summary) => {
+                let values = sources.summaries(run.outputs(&column.name()), &summary.key)?;
+                values.map(|values| summary.over.of(&values))
+            }
+            _ => continue,
         };
-        let runs: Option<Vec<Run>> = planned.runs.iter().map(|run| sources.run(run, read)).collect::<Result<_, _>>()?;
-        let Some(runs) = runs else { continue };
-        let table = Table::build(&planned.spec, &plan.title, &runs).map_err(anyhow::Error::from)?;
-        let stem = match plan.tables.len() {
-            1 => plan.experiment.clone(),
-            _ => format!("{}-{}", plan.experiment, table.name),
+        let Some(value) = value else { return Ok(None) };
+        read.values.extend(value.map(|value| (column.name(), value)));
+    }
+    if spec.shows_costs() {
+        let Some(costs) = costs(run, sources) else { return Ok(None) };
+        read.costs = costs;
+    }
+    Ok(Some(read))
+}
+
+/// How many samples each training of the evaluated models read.
+fn data_sizes(run: &ReportRun, sources: &Sources<'_>) -> anyhow::Result<Option<Vec<f64>>> {
+    let mut sizes = Vec::new();
+    for stage in trained(sources.plan, run.outputs(METRICS)) {
+        let directory = match sources.plan[stage].inputs.get("data") {
+            None => continue,
+            Some(Source::External(external)) => Some(external.path.clone()),
+            Some(Source::Stage(output)) => sources.directory(output),
         };
-        rendered.push(Rendered { table, stem });
+        let Some(directory) = directory else { return Ok(None) };
+        sizes.push(summary(&directory, "samples")?);
     }
-    Ok(rendered)
+    Ok(Some(sizes))
 }
 
-/// Where the numbers of a table come from.
-struct Sources<'a> {
-    outcome: &'a Outcome,
-    workspace: &'a Workspace,
-}
-
-impl Sources<'_> {
-    /// What a run brings; `None` if a stage of it is not done.
-    fn run(&self, run: &TableRun, step: fn(&Path) -> anyhow::Result<Metrics>) -> anyhow::Result<Option<Run>> {
-        let mut read = Run { arm: run.arm.clone(), seed: run.seed, ..Run::default() };
-        for output in &run.steps {
-            let Some(directory) = self.directory(output) else { return Ok(None) };
-            read.steps.push(step(&directory)?);
-        }
-        if let Some(output) = &run.pool {
-            let Some(samples) = self.summary(output, "samples")? else { return Ok(None) };
-            read.pool_size = Some(samples as usize);
-        }
-        for (column, output) in &run.values {
-            let key = column.rsplit('.').next().unwrap_or(column);
-            let Some(value) = self.summary(output, key)? else { return Ok(None) };
-            read.values.insert(column.clone(), value);
-        }
-        Ok(Some(read))
+/// What the stages cost that the results of a run depend on, by phase and kind; `None` if one of them is
+/// not done.
+fn costs(run: &ReportRun, sources: &Sources<'_>) -> Option<Vec<Cost>> {
+    let mut costs: BTreeMap<(Phase, &str), Cost> = BTreeMap::new();
+    for (stage, phase) in phases(sources.plan, run.outputs(METRICS)) {
+        let provenance = sources.provenance(stage)?;
+        let kind = sources.plan[stage].kind.as_str();
+        let none = Cost {
+            phase,
+            kind: kind.to_string(),
+            stages: 0,
+            wall: 0.0,
+            cpu: 0.0,
+            device: 0.0,
+            compute: 0.0,
+            memory: None,
+        };
+        let cost = costs.entry((phase, kind)).or_insert(none);
+        let device = if provenance.device == Device::Cpu { 0.0 } else { provenance.wall };
+        cost.stages += 1;
+        cost.wall += provenance.wall;
+        cost.cpu += provenance.cpu;
+        cost.device += device;
+        cost.compute += if provenance.device == Device::Cpu { provenance.cpu } else { device };
+        cost.memory = cost.memory.max(provenance.memory);
     }
-
-    fn directory(&self, output: &Output) -> Option<PathBuf> {
-        self.outcome.artifact(output).and_then(|artifact| self.workspace.artifact(&artifact))
-    }
-
-    /// A number in an artifact's summary.
-    fn summary(&self, output: &Output, key: &str) -> anyhow::Result<Option<f64>> {
-        let Some(directory) = self.directory(output) else { return Ok(None) };
-        let path = directory.join("summary.json");
-        let summary: serde_json::Map<String, serde_json::Value> = read_json(&path)?;
-        let value = summary.get(key).and_then(serde_json::Value::as_f64);
-        let known = || crate::text::ticked_list(summary.keys());
-        value
-            .map(Some)
-            .with_context(|| format!("the summary in slot `{}` has no number `{key}`; it has {}", output.slot, known()))
-    }
+    Some(costs.into_values().collect())
 }
 
 /// What each cluster gave to a subset, in the form of results: its size, and how many were chosen.
@@ -95,62 +110,4 @@ fn clusters(subset: &Path) -> anyhow::Result<Metrics> {
         (cluster, Benchmark { skill, metric, value, chance: 0.0, samples, details: Default::default() })
     };
     Ok(Metrics { benchmarks: shares.into_iter().map(benchmark).collect() })
-}
-
-impl Rendered {
-    /// Writes the table as Markdown and as JSON, and returns the names of the files.
-    pub fn write(&self, directory: &Path) -> anyhow::Result<Vec<String>> {
-        fs::create_dir_all(directory).with_context(|| format!("cannot make `{}`", directory.display()))?;
-        let mut written = Vec::new();
-        for (end, text) in [("md", self.table.to_markdown()), ("json", self.table.to_json())] {
-            let path = directory.join(format!("{}.{end}", self.stem));
-            fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
-            written.push(format!("`{}`", path.display()));
-        }
-        Ok(written)
-    }
-
-    /// In what the table differs from its golden.
-    pub fn check(&self, directory: &Path) -> Result<Vec<String>, Failure> {
-        let path = directory.join(format!("{}.json", self.stem));
-        let text = fs::read_to_string(&path).map_err(|error| {
-            let message = format!("cannot read the golden `{}`: {error}", path.display());
-            Failure::usage(message, Some("`--bless` writes one"))
-        })?;
-        let golden = Table::from_json(&text).with_context(|| format!("`{}` is not a table", path.display()))?;
-        Ok(differences(&golden, &self.table).iter().map(ToString::to_string).collect())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rendered(value: f64) -> Rendered {
-        let spec = serde_yaml::from_str(
-            "{name: t, rows: skill, metrics: [evaluate.metrics], columns: [accuracy, chance, samples]}",
-        );
-        let benchmark = Benchmark {
-            skill: "counting".into(),
-            metric: "exact_match".into(),
-            value,
-            chance: 25.0,
-            samples: 8,
-            details: Default::default(),
-        };
-        let metrics = Metrics { benchmarks: [("count".to_string(), benchmark)].into_iter().collect() };
-        let run = Run { steps: vec![metrics], ..Run::default() };
-        let table = Table::build(&spec.unwrap(), "A toy", &[run]).unwrap();
-        Rendered { table, stem: "toy".to_string() }
-    }
-
-    #[test]
-    fn a_table_that_was_blessed_is_checked_against_later_ones() {
-        let directory = tempfile::tempdir().unwrap();
-        let goldens = directory.path().join("results");
-        assert!(matches!(rendered(50.0).check(&goldens), Err(Failure::Usage { .. })));
-        assert_eq!(rendered(50.0).write(&goldens).unwrap().len(), 2);
-        assert_eq!(rendered(50.0).check(&goldens).unwrap(), Vec::<String>::new());
-        assert_eq!(rendered(90.0).check(&goldens).unwrap().len(), 1);
-    }
 }

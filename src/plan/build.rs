@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::Value as Json;
 
 use super::externals::{Externals, Memory, Refusal};
-use super::graph::{Output, Plan, Planned, PlannedTable, Source, StageIndex, TableRun};
+use super::graph::{Output, Plan, Planned, PlannedItem, ReportRun, Source, StageIndex};
 use super::instance::{Instance, Run, Target};
-use super::tables::{self, Table, Wanted};
+use super::report::{self, Item, Want};
 use super::wiring::Wiring;
 use crate::digest::Digest;
 use crate::spec::{Document, Node, ProblemKind, Problems};
@@ -24,13 +24,13 @@ pub fn plan(
     externals: &mut dyn Externals,
     mut problems: Problems,
 ) -> Result<Plan, Problems> {
-    let tables = tables::read(document, &mut problems);
+    let items = report::read(document, &mut problems);
     let title = title(document, &mut problems);
     let mut wirings = Vec::new();
     for arm in &document.arms {
         let before = problems.list.len();
         let wiring = Wiring::new(arm, registry, &mut problems);
-        let wanted: Vec<Wanted<'_>> = tables.iter().map(|table| table.wanted(&wiring, &mut problems)).collect();
+        let wanted: Vec<Vec<Want<'_>>> = items.iter().map(|item| item.wanted(&wiring, &mut problems)).collect();
         blame(&mut problems, before, arm.name.as_ref());
         wirings.push((wiring, wanted));
     }
@@ -47,7 +47,7 @@ pub fn plan(
         }
     }
     // Nothing outside is looked at for an experiment that is wrong anyway.
-    let mut builder = Builder::new(document, title, tables, externals);
+    let mut builder = Builder::new(document, title, items, externals);
     if problems.is_empty() {
         for (run, seed, wanted) in runs {
             let (before, arm) = (problems.list.len(), run.wiring.arm.name.as_ref());
@@ -86,17 +86,18 @@ struct Builder<'e> {
 }
 
 impl<'e> Builder<'e> {
-    fn new(document: &Document, title: String, tables: Vec<Table>, externals: &'e mut dyn Externals) -> Builder<'e> {
+    fn new(document: &Document, title: String, items: Vec<Item>, externals: &'e mut dyn Externals) -> Builder<'e> {
         let mut plan = Plan::new(document.name.clone(), title);
-        plan.tables = tables.into_iter().map(|table| PlannedTable { spec: table.spec, runs: Vec::new() }).collect();
+        plan.report = items.into_iter().map(|item| PlannedItem { spec: item.spec(), runs: Vec::new() }).collect();
         Builder { plan, known: HashMap::new(), externals: Memory::new(externals) }
     }
 
-    /// Adds what the tables need of a run.
-    fn add(&mut self, mut run: Run<'_, '_>, seed: Option<u64>, wanted: &[Wanted<'_>], problems: &mut Problems) {
+    /// Adds what the report needs of a run; everything where there is no report.
+    fn add<'a>(&mut self, mut run: Run<'_, 'a>, seed: Option<u64>, wanted: &[Vec<Want<'a>>], problems: &mut Problems) {
+        let instances = |want: &Want<'a>| want.place.instances(&run);
         let roots: Vec<usize> = match wanted {
             [] => (0..run.instances.len()).collect(),
-            wanted => wanted.iter().flat_map(|wanted| roots(&run, wanted)).collect(),
+            wanted => wanted.iter().flatten().flat_map(instances).map(|(instance, _)| instance).collect(),
         };
         let demanded = run.demanded(roots);
         let mut planned: Vec<Option<StageIndex>> = vec![None; demanded.len()];
@@ -105,24 +106,16 @@ impl<'e> Builder<'e> {
             let Some(instance) = run.instances[index].take() else { continue };
             planned[index] = self.add_instance(&run, index, instance, seed, &planned, problems);
         }
-        let output =
-            |instance: usize, slot: &str| planned[instance].map(|stage| Output { stage, slot: slot.to_string() });
-        for (table, wanted) in self.plan.tables.iter_mut().zip(wanted) {
-            let last = run.wiring.steps.len().checked_sub(1);
-            let pool = wanted.pool.and_then(|pool| run.last[pool].as_ref()).and_then(|target| match target {
-                Target::Instance(instance, slot) => output(*instance, slot),
-                Target::Path(_) => None,
-            });
-            let value = |(name, stage, slot): &(String, usize, &str)| {
-                output(run.place(*stage, last), slot).map(|output| (name.clone(), output))
-            };
-            table.runs.push(TableRun {
-                arm: run.wiring.arm.name.clone(),
-                seed,
-                steps: metrics(&run, wanted).filter_map(|(instance, slot)| output(instance, slot)).collect(),
-                pool,
-                values: wanted.values.iter().filter_map(value).collect(),
-            });
+        for (item, wanted) in self.plan.report.iter_mut().zip(wanted) {
+            let mut brought = ReportRun { arm: run.wiring.arm.name.clone(), seed, outputs: BTreeMap::new() };
+            for want in wanted {
+                let output = |(instance, slot): (usize, &str)| {
+                    planned[instance].map(|stage| Output { stage, slot: slot.to_string() })
+                };
+                let outputs = want.place.instances(&run).into_iter().filter_map(output);
+                brought.outputs.entry(want.name.clone()).or_default().extend(outputs);
+            }
+            item.runs.push(brought);
         }
     }
 
@@ -220,25 +213,6 @@ impl<'e> Builder<'e> {
             }
         }
     }
-}
-
-/// The metrics of a run, first to last: those of a chain stage at every step.
-fn metrics<'s>(run: &'s Run<'_, '_>, wanted: &'s Wanted<'_>) -> impl Iterator<Item = (usize, &'s str)> {
-    wanted.metrics.iter().flat_map(|(stage, slot)| {
-        let steps = if *stage < run.wiring.outside { 1 } else { run.wiring.steps.len() };
-        (0..steps).map(|step| (run.place(*stage, Some(step)), *slot))
-    })
-}
-
-/// The instances that a table reads.
-fn roots(run: &Run<'_, '_>, wanted: &Wanted<'_>) -> Vec<usize> {
-    let last = run.wiring.steps.len().checked_sub(1);
-    let pool = wanted.pool.and_then(|pool| match run.last.get(pool)? {
-        Some(Target::Instance(instance, _)) => Some(*instance),
-        _ => None,
-    });
-    let values = wanted.values.iter().map(|(_, stage, _)| run.place(*stage, last));
-    metrics(run, wanted).map(|(instance, _)| instance).chain(pool).chain(values).collect()
 }
 
 /// `<arm>/s<seed>/t<step>/<stage>`.

@@ -1,4 +1,4 @@
-//! The plan: a frozen acyclic graph of stages and the tables that are made of their outputs.
+//! The plan: a frozen acyclic graph of stages and the report that is made of their outputs.
 //!
 //! Unaware of the experiment language, of keys, of the cache and of how stages are run.
 
@@ -13,7 +13,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use serde_json::{Map, Value};
 
 use crate::digest::Digest;
-use crate::report::TableSpec;
+use crate::report::ItemSpec;
 use crate::stage::{Execution, External};
 use crate::text::{did_you_mean, ticked_list};
 
@@ -28,8 +28,8 @@ pub struct Plan {
     pub experiment: String,
     /// The experiment's headline.
     pub title: String,
-    /// The tables to render when the stages are done.
-    pub tables: Vec<PlannedTable>,
+    /// What to render when the stages are done.
+    pub report: Vec<PlannedItem>,
     /// How many stages of the experiment are not in the graph because they are equal to one that is.
     pub shared: usize,
     graph: DiGraph<Planned, (), u32>,
@@ -78,28 +78,31 @@ pub struct Output {
     pub slot: String,
 }
 
-/// A table, with the artifacts that it is made of.
+/// An item of the report, with the artifacts that it is made of.
 #[derive(Debug, Clone)]
-pub struct PlannedTable {
+pub struct PlannedItem {
     /// What the experiment says of it.
-    pub spec: TableSpec,
+    pub spec: ItemSpec,
     /// One for each arm and seed, in the order of the experiment.
-    pub runs: Vec<TableRun>,
+    pub runs: Vec<ReportRun>,
 }
 
-/// What one arm with one seed contributes to a table.
+/// What one arm with one seed brings to an item of the report.
 #[derive(Debug, Clone)]
-pub struct TableRun {
+pub struct ReportRun {
     /// The arm, if the experiment has arms.
     pub arm: Option<String>,
     /// The seed, if the experiment has seeds.
     pub seed: Option<u64>,
-    /// The metrics artifact of each time step, first to last.
-    pub steps: Vec<Output>,
-    /// The pool after the last step, where the table shows its size.
-    pub pool: Option<Output>,
-    /// `stage.slot.key` column → the artifact whose summary holds the key.
-    pub values: BTreeMap<String, Output>,
+    /// What the item calls it → the artifacts, in the order of the time steps where there are several.
+    pub outputs: BTreeMap<String, Vec<Output>>,
+}
+
+impl ReportRun {
+    /// The artifacts that the item calls `name`, in the order of the time steps.
+    pub fn outputs(&self, name: &str) -> &[Output] {
+        self.outputs.get(name).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// A name that does not mean one stage of the plan.
@@ -137,7 +140,7 @@ fn several(candidates: &[String]) -> String {
 impl Plan {
     /// A plan without stages.
     pub fn new(experiment: String, title: String) -> Plan {
-        Plan { experiment, title, tables: Vec::new(), shared: 0, graph: DiGraph::default() }
+        Plan { experiment, title, report: Vec::new(), shared: 0, graph: DiGraph::default() }
     }
 
     /// Adds a stage whose producers are all in the plan.
@@ -157,7 +160,7 @@ impl Plan {
         self.shared += 1;
     }
 
-    /// The part of the plan that these stages need, without tables.
+    /// The part of the plan that these stages need, without a report.
     pub fn only(&self, stages: &[StageIndex]) -> Plan {
         let mut needed: BTreeSet<StageIndex> = stages.iter().copied().collect();
         let mut waiting = stages.to_vec();

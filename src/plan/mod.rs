@@ -7,9 +7,13 @@ mod check;
 mod externals;
 mod graph;
 mod instance;
+mod phases;
+mod report;
 mod tables;
 mod wiring;
 
 pub use build::plan;
 pub use externals::{Externals, Refusal};
-pub use graph::{NameError, Output, Plan, Planned, PlannedTable, Source, StageIndex, TableRun};
+pub use graph::{NameError, Output, Plan, Planned, PlannedItem, ReportRun, Source, StageIndex};
+pub use phases::{phases, trained};
+pub use tables::METRICS;

@@ -1,8 +1,9 @@
-//! The `report:` section: its tables, and what they need of every arm.
+//! `table:` items of a report, and what they need of every arm.
 
+use super::report::{Fields, Known, Place, Want};
 use super::wiring::{Link, Wiring};
-use crate::report::{Column, Over, Rows, TableSpec};
-use crate::spec::{Document, Map, Mark, Node, ProblemKind, Problems, Value, refuse_unknown_keys};
+use crate::report::{Column, Over, OverSteps, Rows, TableSpec};
+use crate::spec::{Mark, Node, ProblemKind, Problems};
 
 /// A table with the places of what it says.
 pub(super) struct Table {
@@ -11,140 +12,60 @@ pub(super) struct Table {
     columns: Vec<Mark>,
 }
 
-/// What a table needs of an arm.
-pub(super) struct Wanted<'a> {
-    /// Stage and slot of the metrics, first to last.
-    pub metrics: Vec<(usize, &'a str)>,
-    /// The carried name whose last value is the pool, where its size is shown.
-    pub pool: Option<usize>,
-    /// Column, and the stage and slot whose summary holds its value.
-    pub values: Vec<(String, usize, &'a str)>,
-}
+const KEYS: [&str; 10] =
+    ["name", "title", "rows", "metrics", "columns", "relative_to", "compute_reference", "unranked", "test", "over"];
 
-const KEYS: [&str; 7] = ["name", "title", "rows", "metrics", "columns", "relative_to", "over"];
-
-/// Reads the report of an experiment and notes what is wrong with it.
-pub(super) fn read(document: &Document, problems: &mut Problems) -> Vec<Table> {
-    let Some(report) = document.report.as_ref().filter(|report| !report.is_null()) else { return Vec::new() };
-    let report = match document.scope().resolve(report) {
-        Ok(report) => report,
-        Err(problem) => {
-            problems.add(problem);
-            return Vec::new();
-        }
-    };
-    let Value::List(items) = &report.value else {
-        problems.add(ProblemKind::wrong_type("`report`", "a list of tables", &report).at(report.mark));
-        return Vec::new();
-    };
-    let arms: Vec<&str> = document.arms.iter().filter_map(|arm| arm.name.as_deref()).collect();
-    let mut tables: Vec<Table> = Vec::new();
-    for item in items {
-        let Some(map) = item.as_map() else {
-            problems.add(ProblemKind::wrong_type("an item of `report`", "`table: {…}`", item).at(item.mark));
-            continue;
-        };
-        refuse_unknown_keys(map, &["table"], "`report`", problems);
-        let Some(entry) = map.get("table") else { continue };
-        let Some(table) = table(entry.key, &entry.node, &arms, problems) else { continue };
-        if tables.iter().any(|other| other.spec.name == table.spec.name) {
-            let message = format!("two tables are called `{}`", table.spec.name);
-            problems.add(ProblemKind::Table { message, hint: None }.at(entry.key));
-        }
-        tables.push(table);
-    }
-    tables
-}
-
-fn table(mark: Mark, node: &Node, arms: &[&str], problems: &mut Problems) -> Option<Table> {
-    let Some(map) = node.as_map() else {
-        problems.add(ProblemKind::wrong_type("`table`", "a map", node).at(node.mark));
-        return None;
-    };
-    refuse_unknown_keys(map, &KEYS, "the table", problems);
-    for key in ["name", "rows", "metrics", "columns"] {
-        if !map.contains_key(key) {
-            let (owner, what) = ("the table".to_string(), format!("`{key}`"));
-            problems.add(ProblemKind::Missing { owner, what, hint: None }.at(mark));
-        }
-    }
-    let name = text(map, "name", problems);
-    let title = text(map, "title", problems);
-    let relative_to = text(map, "relative_to", problems);
-    let rows = word(map, "rows", [Rows::Arm, Rows::Skill, Rows::Cluster].map(|rows| (rows.word(), rows)), problems);
-    let over = word(map, "over", [("seed", Over::Seed)], problems);
-    let metrics = texts(map, "metrics", problems);
-    let columns = texts(map, "columns", problems);
-    let (name, rows, metrics, columns) = (name?, rows?, metrics?, columns?);
-    let spec = TableSpec {
-        name,
-        title,
-        rows,
-        metrics: metrics.iter().map(|(text, _)| text.clone()).collect(),
-        columns: columns.iter().map(|(text, _)| text.clone()).collect(),
-        relative_to,
-        over: over.unwrap_or_default(),
-    };
-    let marks = |texts: &[(String, Mark)]| texts.iter().map(|(_, mark)| *mark).collect();
-    let table = Table { metrics: marks(&metrics), columns: marks(&columns), spec };
-    for mistake in table.spec.mistakes(arms) {
-        let field = map.get(mistake.field).map_or(mark, |entry| entry.node.mark);
-        let mark = match (mistake.field, mistake.index) {
-            ("metrics", Some(index)) => table.metrics[index],
-            ("columns", Some(index)) => table.columns[index],
-            _ => field,
-        };
-        problems.add(ProblemKind::Table { message: mistake.message, hint: mistake.hint }.at(mark));
-    }
-    Some(table)
-}
-
-fn text(map: &Map, key: &str, problems: &mut Problems) -> Option<String> {
-    let node = &map.get(key).filter(|entry| !entry.node.is_null())?.node;
-    if node.as_str().is_none() {
-        problems.add(ProblemKind::wrong_type(format!("`{key}` of the table"), "a text", node).at(node.mark));
-    }
-    node.as_str().map(str::to_string)
-}
-
-fn word<T: Copy, const N: usize>(map: &Map, key: &str, words: [(&str, T); N], problems: &mut Problems) -> Option<T> {
-    let mark = map.get(key)?.node.mark;
-    let value = text(map, key, problems)?;
-    let found = words.iter().find(|(word, _)| *word == value).map(|(_, meaning)| *meaning);
-    if found.is_none() {
-        let what = format!("`{key}` of the table");
-        let values = words.iter().map(|(word, _)| word.to_string()).collect();
-        problems.add(ProblemKind::NotAChoice { what, value, values }.at(mark));
-    }
-    found
-}
-
-fn texts(map: &Map, key: &str, problems: &mut Problems) -> Option<Vec<(String, Mark)>> {
-    let node = &map.get(key)?.node;
-    let items = match &node.value {
-        Value::List(items) => items,
-        _ => {
-            problems.add(ProblemKind::wrong_type(format!("`{key}` of the table"), "a list", node).at(node.mark));
-            return None;
-        }
-    };
-    let mut texts = Vec::new();
-    for item in items {
-        match item.as_str() {
-            Some(text) => texts.push((text.to_string(), item.mark)),
-            None => {
-                let kind = ProblemKind::wrong_type(format!("an item of `{key}`"), "a text", item);
-                problems.add(kind.at(item.mark));
-            }
-        }
-    }
-    Some(texts)
-}
+/// What a table calls its metrics among what a run brings; everything else is called like its column.
+pub const METRICS: &str = "metrics";
 
 impl Table {
+    /// Reads a table whose key is at `mark` and notes what is wrong with it.
+    pub(super) fn read(mark: Mark, node: &Node, known: &Known<'_>, problems: &mut Problems) -> Option<Table> {
+        let required = ["name", "rows", "metrics", "columns"];
+        let fields = Fields::read((mark, node), ("table", "the table"), &KEYS, &required, problems)?;
+        let name = fields.text("name", problems);
+        let title = fields.text("title", problems);
+        let relative_to = fields.one_or_more("relative_to", problems);
+        let compute_reference = fields.one_or_more("compute_reference", problems);
+        let unranked = fields.one_or_more("unranked", problems);
+        let test = fields.text("test", problems);
+        let rows = fields.word("rows", &Rows::ALL.map(|rows| (rows.word(), rows)), problems);
+        let over = fields.word("over", &[("seed", Over::Seed)], problems);
+        let metrics = fields.texts("metrics", problems);
+        let columns = fields.texts("columns", problems);
+        let (name, rows, metrics, columns) = (name?, rows?, metrics?, columns?);
+        let texts = |texts: &[(String, Mark)]| texts.iter().map(|(text, _)| text.clone()).collect();
+        let spec = TableSpec {
+            name,
+            title,
+            rows,
+            metrics: texts(&metrics),
+            columns: texts(&columns),
+            relative_to: texts(&relative_to),
+            compute_reference: texts(&compute_reference),
+            unranked: texts(&unranked),
+            test,
+            over: over.unwrap_or_default(),
+        };
+        let marks = |texts: &[(String, Mark)]| texts.iter().map(|(_, mark)| *mark).collect();
+        let table = Table { metrics: marks(&metrics), columns: marks(&columns), spec };
+        for mistake in table.spec.mistakes(&known.arms, &known.kinds) {
+            let mark = match (mistake.field, mistake.index) {
+                ("metrics", Some(index)) => table.metrics[index],
+                ("columns", Some(index)) => table.columns[index],
+                ("relative_to", Some(index)) => relative_to[index].1,
+                ("compute_reference", Some(index)) => compute_reference[index].1,
+                ("unranked", Some(index)) => unranked[index].1,
+                (field, _) => fields.mark(field, mark),
+            };
+            problems.add(ProblemKind::Table { message: mistake.message, hint: mistake.hint }.at(mark));
+        }
+        Some(table)
+    }
+
     /// What the table needs of an arm, as far as the arm has it; what it lacks is noted.
-    pub(super) fn wanted<'a>(&self, wiring: &Wiring<'a>, problems: &mut Problems) -> Wanted<'a> {
-        let mut wanted = Wanted { metrics: Vec::new(), pool: None, values: Vec::new() };
+    pub(super) fn wanted<'a>(&self, wiring: &Wiring<'a>, problems: &mut Problems) -> Vec<Want<'a>> {
+        let mut wanted = Vec::new();
         for (reference, mark) in self.spec.metrics.iter().zip(&self.metrics) {
             let Some((stage, slot)) = reference.split_once('.') else {
                 problems.add(ProblemKind::NotAnOutput(reference.clone()).at(*mark));
@@ -164,21 +85,26 @@ impl Table {
                         };
                         problems.add(kind.at(*mark));
                     }
-                    wanted.metrics.push((index, slot));
+                    wanted.push(Want { name: METRICS.to_string(), place: Place::Every(index, slot) });
                 }
             }
         }
         for (name, mark) in self.spec.columns.iter().zip(&self.columns) {
             match Column::parse(name) {
-                Some(Column::PoolSize) => wanted.pool = pool(wiring, *mark, problems),
-                Some(Column::Summary(name)) => {
-                    let mut parts = name.splitn(3, '.');
-                    let (stage, slot) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-                    match wiring.output(stage, slot, *mark) {
-                        Ok((index, slot)) => wanted.values.push((name.clone(), index, slot)),
-                        Err(problem) => problems.add(problem),
-                    }
+                Some(column @ Column::PoolSize) => {
+                    let place = pool(wiring, *mark, problems).map(Place::Carried);
+                    wanted.extend(place.map(|place| Want { name: column.name(), place }));
                 }
+                Some(Column::Summary(summary)) => match wiring.output(&summary.stage, &summary.slot, *mark) {
+                    Ok((index, slot)) => {
+                        let place = match summary.over {
+                            OverSteps::Last => Place::Last(index, slot),
+                            _ => Place::Every(index, slot),
+                        };
+                        wanted.push(Want { name: Column::Summary(summary).name(), place });
+                    }
+                    Err(problem) => problems.add(problem),
+                },
                 _ => {}
             }
         }

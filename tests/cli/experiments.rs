@@ -79,11 +79,12 @@ fn table_3_computes_gradients_only_for_the_arms_that_use_them() {
     assert_eq!(of("Sequential", "gradient"), 0);
     assert_eq!(of("Sequential", "train"), 3 * 5);
     assert_eq!(of("Random", "gradient"), 3 * 5 - 2);
-    assert_eq!(plan.tables[0].runs.len(), 6 * 3);
-    let run = &plan.tables[0].runs[0];
-    assert_eq!((run.arm.as_deref(), run.seed, run.steps.len()), (Some("Sequential"), Some(0), 6));
-    assert_eq!(plan[run.steps[0].stage].name(), "Sequential/s0/start");
-    assert_eq!(plan[run.steps[5].stage].name(), "Sequential/s0/t5/evaluate");
+    assert_eq!(plan.report[0].runs.len(), 6 * 3);
+    let run = &plan.report[0].runs[0];
+    let steps = run.outputs("metrics");
+    assert_eq!((run.arm.as_deref(), run.seed, steps.len()), (Some("Sequential"), Some(0), 6));
+    assert_eq!(plan[steps[0].stage].name(), "Sequential/s0/start");
+    assert_eq!(plan[steps[5].stage].name(), "Sequential/s0/t5/evaluate");
 }
 
 fn shipped(name: &str, set: &[&str], suite: Option<&str>) -> runner::plan::Plan {

@@ -89,7 +89,7 @@ stages:
 fn a_matrix_is_every_combination_within_every_arm() {
     let text = "arms: {A: {}, B: {pick.sampler: random}}\nmatrix: {pick.budget: [1, 2], groups.clusters: [3]}\n";
     let plan = plan(&Project::of(&format!("{DATA}{text}{TABLE}")));
-    let runs: Vec<&str> = plan.tables[0].runs.iter().filter_map(|run| run.arm.as_deref()).collect();
+    let runs: Vec<&str> = plan.report[0].runs.iter().filter_map(|run| run.arm.as_deref()).collect();
     assert_snapshot!(runs.join("\n"), @r#"
     A, pick.budget=1, groups.clusters=3
     A, pick.budget=2, groups.clusters=3

@@ -1,0 +1,224 @@
+//! From the artifacts of a run to the items of its report, their files and their goldens.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde_json::Value as Json;
+
+use super::failure::Failure;
+use super::tables;
+use super::workspace::Workspace;
+use crate::artifact::read_json;
+use crate::cache::{Cache, CacheError, Provenance};
+use crate::plan::{Output, Plan, StageIndex};
+use crate::report::{ItemSpec, Table, differences};
+use crate::scheduler::{Outcome, Verdict, examine};
+
+/// An item of a report with the name of its files.
+pub struct Rendered {
+    /// The name of its files, without their ends.
+    pub stem: String,
+    /// The item.
+    pub item: Item,
+}
+
+/// An item of a report with its results.
+pub enum Item {
+    /// A table.
+    Table(Table),
+}
+
+/// The items of a plan's report whose stages are all done.
+pub fn render(plan: &Plan, outcome: &Outcome, workspace: &mut Workspace) -> Result<Vec<Rendered>, Failure> {
+    let provenance = match plan.report.is_empty() {
+        true => Vec::new(),
+        false => provenance(plan, workspace.cache()?)?,
+    };
+    let sources = Sources { plan, outcome, workspace, provenance };
+    let mut rendered = Vec::new();
+    for planned in &plan.report {
+        let item = match &planned.spec {
+            ItemSpec::Table(spec) => tables::build(spec, &planned.runs, &sources)?.map(Item::Table),
+        };
+        let Some(item) = item else { continue };
+        let stem = match plan.report.len() {
+            1 => plan.experiment.clone(),
+            _ => format!("{}-{}", plan.experiment, planned.spec.name()),
+        };
+        rendered.push(Rendered { stem, item });
+    }
+    Ok(rendered)
+}
+
+/// Where the numbers of a report come from.
+pub struct Sources<'a> {
+    /// What was run.
+    pub plan: &'a Plan,
+    /// What it came to.
+    pub outcome: &'a Outcome,
+    /// Where its artifacts are.
+    pub workspace: &'a Workspace,
+    /// Where the result of each stage comes from, if it is done.
+    provenance: Vec<Option<Provenance>>,
+}
+
+impl Sources<'_> {
+    /// Where the artifact of an output slot is; `None` if its stage is not done.
+    pub fn directory(&self, output: &Output) -> Option<PathBuf> {
+        self.outcome.artifact(output).and_then(|artifact| self.workspace.artifact(&artifact))
+    }
+
+    /// A number in the summaries of artifacts, in their order; `None` if a stage is not done.
+    pub fn summaries(&self, outputs: &[Output], key: &str) -> anyhow::Result<Option<Vec<f64>>> {
+        let directories: Option<Vec<PathBuf>> = outputs.iter().map(|output| self.directory(output)).collect();
+        let Some(directories) = directories else { return Ok(None) };
+        let numbers: anyhow::Result<Vec<f64>> = directories.iter().map(|directory| summary(directory, key)).collect();
+        let slot = || format!("in slot `{}` of `{}`", outputs[0].slot, self.plan[outputs[0].stage].name());
+        numbers.map(Some).with_context(slot)
+    }
+
+    /// Where the result of a stage comes from and what it cost when it was made; `None` if the stage is
+    /// not done.
+    pub fn provenance(&self, stage: StageIndex) -> Option<&Provenance> {
+        self.provenance[stage.index()].as_ref()
+    }
+}
+
+/// A number in the summary of the artifact in `directory`.
+pub fn summary(directory: &Path, key: &str) -> anyhow::Result<f64> {
+    let summary: serde_json::Map<String, Json> = read_json(&directory.join("summary.json"))?;
+    let known = || crate::text::ticked_list(summary.keys());
+    let value = summary.get(key).and_then(Json::as_f64);
+    value.with_context(|| format!("the summary has no number `{key}`; it has {}", known()))
+}
+
+/// Where the result of every stage comes from that is done.
+fn provenance(plan: &Plan, cache: &mut Cache) -> Result<Vec<Option<Provenance>>, CacheError> {
+    let examination = examine(plan, cache)?;
+    let entry = |stage: StageIndex| match examination[stage].verdict {
+        Verdict::Fresh => Ok(cache.entry(&examination[stage].key.fingerprint)?.map(|entry| entry.provenance)),
+        _ => Ok(None),
+    };
+    plan.order().map(entry).collect()
+}
+
+impl Item {
+    /// What it is, in a word.
+    pub fn noun(&self) -> &'static str {
+        match self {
+            Item::Table(_) => "table",
+        }
+    }
+
+    /// What a terminal shows of it.
+    pub fn text(&self) -> String {
+        match self {
+            Item::Table(table) => table.to_text(),
+        }
+    }
+
+    /// What a program reads of it.
+    pub fn json(&self) -> Json {
+        match self {
+            Item::Table(table) => serde_json::to_value(table).expect("BUG: a table is plain data"),
+        }
+    }
+
+    /// The end of each of its files, and what is in it.
+    fn files(&self) -> Vec<(&'static str, Vec<u8>)> {
+        match self {
+            Item::Table(table) => {
+                let mut files = vec![
+                    ("md", table.to_markdown()),
+                    ("csv", table.to_csv()),
+                    ("tex", table.to_latex()),
+                    ("json", table.to_json()),
+                ];
+                files.extend(table.matrix_csv().map(|matrix| ("matrix.csv", matrix)));
+                files.into_iter().map(|(end, text)| (end, text.into_bytes())).collect()
+            }
+        }
+    }
+
+    /// The end of the file that is its golden.
+    fn golden(&self) -> &'static str {
+        match self {
+            Item::Table(_) => "json",
+        }
+    }
+
+    /// In what it differs from the golden with this text.
+    fn differences(&self, golden: &str) -> anyhow::Result<Vec<String>> {
+        match self {
+            Item::Table(table) => {
+                let golden = Table::from_json(golden)?;
+                Ok(differences(&golden, table).iter().map(ToString::to_string).collect())
+            }
+        }
+    }
+}
+
+impl Rendered {
+    /// Writes all files of the item. Returns the name of the first and the ends of the others.
+    pub fn write(&self, directory: &Path) -> anyhow::Result<Vec<String>> {
+        let mut written: Vec<String> = Vec::new();
+        for (end, content) in self.item.files() {
+            let path = directory.join(format!("{}.{end}", self.stem));
+            let folder = path.parent().unwrap_or(directory);
+            fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+            fs::write(&path, content).with_context(|| format!("cannot write `{}`", path.display()))?;
+            written.push(match written.is_empty() {
+                true => path.display().to_string(),
+                false => format!(".{end}"),
+            });
+        }
+        Ok(written)
+    }
+
+    /// In what the item differs from its golden.
+    pub fn check(&self, directory: &Path) -> Result<Vec<String>, Failure> {
+        let path = directory.join(format!("{}.{}", self.stem, self.item.golden()));
+        let text = fs::read_to_string(&path).map_err(|error| {
+            let message = format!("cannot read the golden `{}`: {error}", path.display());
+            Failure::usage(message, Some("`--bless` writes one"))
+        })?;
+        let not_one = || format!("`{}` is not the golden of a {}", path.display(), self.item.noun());
+        Ok(self.item.differences(&text).with_context(not_one)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::{Benchmark, Metrics};
+    use crate::report::Run;
+
+    fn rendered(value: f64) -> Rendered {
+        let spec = serde_yaml::from_str(
+            "{name: t, rows: skill, metrics: [evaluate.metrics], columns: [accuracy, chance, samples]}",
+        );
+        let benchmark = Benchmark {
+            skill: "counting".into(),
+            metric: "exact_match".into(),
+            value,
+            chance: 25.0,
+            samples: 8,
+            details: Default::default(),
+        };
+        let metrics = Metrics { benchmarks: [("count".to_string(), benchmark)].into_iter().collect() };
+        let run = Run { steps: vec![metrics], ..Run::default() };
+        let table = Table::build(&spec.unwrap(), "A toy", &[run]).unwrap();
+        Rendered { item: Item::Table(table), stem: "toy".to_string() }
+    }
+
+    #[test]
+    fn a_table_that_was_blessed_is_checked_against_later_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        let goldens = directory.path().join("results");
+        assert!(matches!(rendered(50.0).check(&goldens), Err(Failure::Usage { .. })));
+        assert_eq!(rendered(50.0).write(&goldens).unwrap().len(), 5);
+        assert_eq!(rendered(50.0).check(&goldens).unwrap(), Vec::<String>::new());
+        assert_eq!(rendered(90.0).check(&goldens).unwrap().len(), 1);
+    }
+}
