@@ -7,10 +7,12 @@ use anyhow::Context as _;
 use serde_json::Value as Json;
 
 use super::failure::Failure;
+use super::figures;
 use super::tables;
 use super::workspace::Workspace;
 use crate::artifact::read_json;
 use crate::plan::{Output, Plan};
+use crate::report::figure::Figure;
 use crate::report::{ItemSpec, Table, differences};
 use crate::scheduler::Outcome;
 
@@ -26,6 +28,8 @@ pub struct Rendered {
 pub enum Item {
     /// A table.
     Table(Table),
+    /// A figure, and the same as PNG.
+    Figure(Box<Figure>, Vec<u8>),
 }
 
 /// The items of a plan's report whose stages are all done.
@@ -35,6 +39,13 @@ pub fn render(plan: &Plan, outcome: &Outcome, workspace: &Workspace) -> Result<V
     for planned in &plan.report {
         let item = match &planned.spec {
             ItemSpec::Table(spec) => tables::build(spec, &planned.runs, &sources)?.map(Item::Table),
+            ItemSpec::Figure(spec) => match figures::build(spec, &planned.runs, &sources)? {
+                Some(figure) => {
+                    let picture = figure.scene.to_png()?;
+                    Some(Item::Figure(Box::new(figure), picture))
+                }
+                None => None,
+            },
         };
         let Some(item) = item else { continue };
         let stem = match plan.report.len() {
@@ -80,6 +91,7 @@ impl Item {
     pub fn noun(&self) -> &'static str {
         match self {
             Item::Table(_) => "table",
+            Item::Figure(..) => "figure",
         }
     }
 
@@ -87,6 +99,7 @@ impl Item {
     pub fn text(&self) -> String {
         match self {
             Item::Table(table) => table.to_text(),
+            Item::Figure(figure, _) => figure.to_text(),
         }
     }
 
@@ -94,6 +107,7 @@ impl Item {
     pub fn json(&self) -> Json {
         match self {
             Item::Table(table) => serde_json::to_value(table).expect("BUG: a table is plain data"),
+            Item::Figure(figure, _) => figure.to_json(),
         }
     }
 
@@ -103,6 +117,15 @@ impl Item {
             Item::Table(table) => {
                 vec![("md", table.to_markdown().into_bytes()), ("json", table.to_json().into_bytes())]
             }
+            Item::Figure(figure, picture) => {
+                let mut files = vec![
+                    ("csv", figure.numbers.to_csv().into_bytes()),
+                    ("svg", figure.scene.to_svg().into_bytes()),
+                    ("png", picture.clone()),
+                ];
+                files.extend(figure.page.as_ref().map(|page| ("html", page.clone().into_bytes())));
+                files
+            }
         }
     }
 
@@ -110,6 +133,7 @@ impl Item {
     fn golden(&self) -> &'static str {
         match self {
             Item::Table(_) => "json",
+            Item::Figure(..) => "csv",
         }
     }
 
@@ -120,6 +144,7 @@ impl Item {
                 let golden = Table::from_json(golden)?;
                 Ok(differences(&golden, table).iter().map(ToString::to_string).collect())
             }
+            Item::Figure(figure, _) => figure.numbers.differences(golden),
         }
     }
 }

@@ -1,10 +1,11 @@
-//! Tables: what an experiment says of them, what the runs brought, how they are written and how
+//! Tables and figures: what an experiment says of them, what the runs brought, how they are written and how
 //! they differ from a golden.
 //!
 //! Unaware of where numbers come from: of stages, the plan and the cache.
 
 mod cell;
 mod column;
+pub mod figure;
 mod golden;
 mod item;
 mod json;
@@ -17,7 +18,7 @@ mod table;
 pub use cell::Cell;
 pub use column::Column;
 pub use golden::{Difference, differences};
-pub use item::ItemSpec;
+pub use item::{ItemSpec, Moment};
 pub use run::{Run, TableError};
 pub use spec::{Mistake, Over, Rows, TableSpec};
 pub use table::{Head, Row, RunRecord, SkillRow, Table};
