@@ -8,10 +8,12 @@
 //!
 //! Unaware of files, of artifacts and of where scores and vectors come from.
 
+pub mod agreement;
 pub mod answers;
 pub mod budget;
 pub mod duplicates;
 pub mod entropy;
+pub mod maps;
 pub mod metrics;
 pub mod random;
 pub mod sampler;

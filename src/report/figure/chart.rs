@@ -257,6 +257,18 @@ pub fn marker(scene: &mut Scene, at: [f64; 2], radius: f64, style: &Style) {
     }
 }
 
+/// Draws a small marker among many.
+pub fn speck(scene: &mut Scene, at: [f64; 2], style: &Style) {
+    const RADIUS: f64 = 1.4;
+    let fill = Some(Fill { colour: style.colour, opacity: 0.75 });
+    match style.marker.corners(at, RADIUS) {
+        corners if corners.is_empty() => {
+            scene.shapes.push(Shape::Circle { centre: at, radius: RADIUS, fill, stroke: None });
+        }
+        points => scene.shapes.push(Shape::Path { points, closed: true, fill, stroke: None }),
+    }
+}
+
 /// A sample of a style with what it means.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {

@@ -6,10 +6,13 @@
 //! that equal numbers give equal bytes on every machine. Unaware of where numbers come from.
 
 mod chart;
+mod clusters;
 mod font;
+mod gallery;
 mod history;
 mod lines;
 mod numbers;
+mod page;
 mod palette;
 mod png;
 mod scatter;
@@ -18,6 +21,8 @@ mod skills;
 mod spec;
 mod svg;
 
+pub use clusters::{Clustering, Tried};
+pub use gallery::{Asked, Picture, Told, choose};
 pub use history::History;
 pub use numbers::Numbers;
 pub use scene::Scene;
@@ -28,6 +33,8 @@ pub use spec::{
 
 /// The figure of each kind.
 pub mod draw {
+    pub use super::clusters::build as clusters;
+    pub use super::gallery::build as gallery;
     pub use super::lines::build as lines;
     pub use super::scatter::build as scatter;
     pub use super::skills::build as skills;
@@ -123,3 +130,6 @@ fn value_words(value: Value, relative_to: Option<&str>) -> (&'static str, f64) {
         _ => ("accuracy (%)", 2.0),
     }
 }
+
+#[cfg(test)]
+mod tests;
