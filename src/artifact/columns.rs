@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 use indexmap::IndexMap;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
 use serde_json::json;
 
 use super::files::{read_json, write_json, write_summary};
@@ -64,10 +64,11 @@ impl Vectors {
         file.read_exact_at(&mut length, 0).with_context(problem)?;
         let length = u64::from_le_bytes(length);
         let end = length.checked_add(8).filter(|end| file.metadata().is_ok_and(|found| *end <= found.len()));
-        let mut header = vec![0; end.with_context(|| format!("`{}` is damaged", path.display()))? as usize];
-        file.read_exact_at(&mut header, 0).with_context(problem)?;
-        let (_, metadata) =
-            SafeTensors::read_metadata(&header).with_context(|| format!("`{}` is damaged", path.display()))?;
+        end.with_context(|| format!("`{}` is damaged", path.display()))?;
+        let mut header = vec![0; length as usize];
+        file.read_exact_at(&mut header, 8).with_context(problem)?;
+        let metadata: Metadata =
+            serde_json::from_slice(&header).with_context(|| format!("`{}` is damaged", path.display()))?;
         let info = metadata.info("vectors").context("no tensor `vectors`")?;
         let shape = &info.shape;
         ensure!(shape.len() == 2 && shape[0] == ids.len(), "`vectors` has the shape {shape:?}, not one row per id");

@@ -75,9 +75,13 @@ impl Axis {
             (low, high) = (low - room, high + room);
         }
         let step = round_step((high - low) / count.max(1) as f64);
-        let (first, last) = ((low / step + 1e-9).floor(), (high / step - 1e-9).ceil());
+        // A little room beyond the values, and no further than the next tick.
+        let room = 0.05 * (high - low);
+        let low = if low == 0.0 { low } else { (low - room).max((low / step + 1e-9).floor() * step) };
+        let high = if high == 0.0 { high } else { (high + room).min(((high + 0.5 * room) / step).ceil() * step) };
+        let (first, last) = ((low / step - 1e-9).ceil(), (high / step + 1e-9).floor());
         let ticks: Vec<f64> = (first as i64..=last as i64).map(|tick| tick as f64 * step).collect();
-        Axis { low: first * step, high: last * step, ticks, logarithmic: false }
+        Axis { low, high, ticks, logarithmic: false }
     }
 
     /// An axis on which equal steps are equal ratios; for positive values.
@@ -340,13 +344,13 @@ mod tests {
 
     #[test]
     fn ticks_are_round_numbers_around_the_values() {
-        assert_eq!(words(&Axis::linear([12.0, 93.0], 5)), ["0", "20", "40", "60", "80", "100"]);
-        assert_eq!(words(&Axis::linear([61.2, 68.9], 4)), ["60", "62", "64", "66", "68", "70"]);
-        assert_eq!(
-            words(&Axis::linear([-0.02, 0.05], 4)),
-            ["−0.02", "0.00", "0.02", "0.04", "0.06"].map(|word| { if word == "0.00" { "0" } else { word } })
-        );
-        assert_eq!(words(&Axis::linear([5.0], 4)).len(), 5);
+        let axis = Axis::linear([12.0, 93.0], 5);
+        assert_eq!((words(&axis), axis.low), (["0", "20", "40", "60", "80"].map(String::from).to_vec(), 0.0));
+        assert!(axis.high > 95.0 && axis.high < 100.0);
+        assert_eq!(words(&Axis::linear([61.2, 68.9], 4)), ["62", "64", "66", "68"]);
+        assert_eq!(words(&Axis::linear([-0.02, 0.05], 4)), ["−0.02", "0", "0.02", "0.04"]);
+        assert_eq!(words(&Axis::linear([0.0, 1.0], 5)), ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
+        assert!(words(&Axis::linear([5.0], 4)).contains(&"5.0".to_string()));
         assert_eq!(words(&Axis::linear([], 4)).first().map(String::as_str), Some("0"));
         assert_eq!(words(&Axis::logarithmic([3.0, 4000.0])), ["10", "100", "1000"]);
         assert_eq!(words(&Axis::logarithmic([15.0, 95.0])), ["20", "50", "100"]);

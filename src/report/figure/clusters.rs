@@ -187,8 +187,8 @@ fn draw(spec: &Clusters, title: &str, series: &[Series<'_>]) -> Scene {
     let mut samples = Vec::new();
     let swept = series.iter().any(|one| one.shares.len() > 1);
     let height = (series.len() as f64 * 20.0).max(if swept { 125.0 } else { 40.0 });
-    let names =
-        series.iter().map(|one| font::width(&one.name, chart::SMALL, Weight::Regular)).fold(0.0, f64::max).min(120.0);
+    let widest = |one: &Series<'_>| font::width(&row_name(one), chart::SMALL, Weight::Regular);
+    let names = series.iter().map(widest).fold(0.0, f64::max).min(150.0);
     let above = chart::TEXT + 8.0;
     let mut right_half = chart::EDGE + names + 8.0;
     if swept {
@@ -197,7 +197,7 @@ fn draw(spec: &Clusters, title: &str, series: &[Series<'_>]) -> Scene {
             5,
         );
         let left = chart::EDGE + chart::TEXT + 6.0 + chart::room_for(&axis);
-        let width = chart::WIDE * 0.46 - left;
+        let width = chart::WIDE * 0.4 - left;
         let frame = Frame { left, top: top + above, width, height };
         sweep(&mut scene, &frame, &axis, series);
         samples.extend(
@@ -206,7 +206,7 @@ fn draw(spec: &Clusters, title: &str, series: &[Series<'_>]) -> Scene {
                 .enumerate()
                 .map(|(place, one)| Sample { name: one.name.clone(), look: Look::Line(style(place)) }),
         );
-        right_half = chart::WIDE * 0.46 + names + 24.0;
+        right_half = chart::WIDE * 0.4 + names + 22.0;
     }
     let frame =
         Frame { left: right_half, top: top + above, width: chart::WIDE - right_half - chart::EDGE - 6.0, height };
@@ -239,7 +239,7 @@ fn sweep(scene: &mut Scene, frame: &Frame, up: &Axis, series: &[Series<'_>]) {
     let counts: IndexSet<usize> = series.iter().flat_map(|one| one.shares.keys().copied()).collect();
     let most = counts.iter().max().copied().unwrap_or(1) as f64;
     let across = Axis::linear([0.0, most], 6);
-    chart::vertical(scene, frame, up, Some("within-cluster share of the sum of squares"), true);
+    chart::vertical(scene, frame, up, Some("sum of squares within, share"), true);
     chart::horizontal(scene, frame, &across, "number of clusters k");
     chart::heading(scene, frame, "a  Tightness");
     for (place, one) in series.iter().enumerate() {
@@ -270,6 +270,11 @@ fn measure_style(place: usize) -> Style {
     Style { colour, marker, dash: Vec::new() }
 }
 
+/// What a row of agreement is called.
+fn row_name(one: &Series<'_>) -> String {
+    format!("{} (k = {})", one.name, one.clusters)
+}
+
 /// Agreement with the true skills, a row for each kind of vectors.
 fn dots(scene: &mut Scene, frame: &Frame, series: &[Series<'_>], letter: &str) {
     let lowest = series.iter().flat_map(|one| &one.measures).filter_map(|cell| cell.mean).fold(0.0, f64::min);
@@ -283,11 +288,7 @@ fn dots(scene: &mut Scene, frame: &Frame, series: &[Series<'_>], letter: &str) {
     let slot = frame.height / series.len().max(1) as f64;
     for (place, one) in series.iter().enumerate() {
         let middle = frame.top + slot * (place as f64 + 0.5);
-        let text = format!("{} (k = {})", one.name, one.clusters);
-        let room = frame.left - chart::EDGE - 4.0;
-        let text =
-            if font::width(&text, chart::SMALL, Weight::Regular) > room.min(130.0) { one.name.clone() } else { text };
-        let text = font::cut(&text, chart::SMALL, Weight::Regular, room.min(130.0));
+        let text = font::cut(&row_name(one), chart::SMALL, Weight::Regular, 150.0);
         scene.text(
             Words::new(text, [frame.left - 5.0, middle + chart::SMALL * 0.36], chart::SMALL).anchored(Anchor::End),
         );
@@ -309,21 +310,22 @@ fn dots(scene: &mut Scene, frame: &Frame, series: &[Series<'_>], letter: &str) {
 /// Maps of the vectors, with the true skill of each point. Returns where the rest begins, and how to read
 /// them.
 fn all_maps(scene: &mut Scene, spec: &Clusters, series: &[Series<'_>], top: f64, letter: &str) -> (f64, String) {
-    const COLUMNS: usize = 3;
     let mapped: Vec<(&Series<'_>, &(Vectors, Vec<String>))> =
         series.iter().filter_map(|one| Some((one, one.sampled?))).collect();
     let mut skills: Vec<&str> = mapped.iter().flat_map(|(_, (_, skills))| skills.iter().map(String::as_str)).collect();
     skills.sort_unstable();
     skills.dedup();
-    let columns = mapped.len().min(COLUMNS);
+    // Four maps are two rows of two.
+    let columns = if matches!(mapped.len(), 2 | 4) { 2 } else { 3 };
     let gap = 10.0;
-    let side = (chart::WIDE - 2.0 * chart::EDGE - gap * (COLUMNS - 1) as f64) / COLUMNS as f64;
+    let side = (chart::WIDE - 2.0 * chart::EDGE - gap * (columns - 1) as f64) / columns as f64;
+    let tall = if columns == 2 { 0.55 } else { 0.8 } * side;
     let mut y = top;
     let mut most = 0;
-    for row in mapped.chunks(columns.max(1)) {
+    for row in mapped.chunks(columns) {
         for (column, (one, (vectors, of))) in row.iter().enumerate() {
             let left = chart::EDGE + column as f64 * (side + gap);
-            let frame = Frame { left, top: y + chart::TEXT + 8.0, width: side, height: side * 0.8 };
+            let frame = Frame { left, top: y + chart::TEXT + 8.0, width: side, height: tall };
             let flat = maps::principal(&vectors.values, vectors.dimensions);
             let points = match spec.map {
                 Projection::Pca => flat.points,
@@ -332,7 +334,7 @@ fn all_maps(scene: &mut Scene, spec: &Clusters, series: &[Series<'_>], top: f64,
             most = most.max(points.len());
             let explained = (flat.explained[0] + flat.explained[1]) * 100.0;
             let heading = match spec.map {
-                Projection::Pca => format!("{letter}  {} ({explained:.0} % of variance)", one.name),
+                Projection::Pca => format!("{letter}  {} ({explained:.0} %)", one.name),
                 Projection::Tsne => format!("{letter}  {}", one.name),
             };
             chart::heading(scene, &frame, &heading);
@@ -342,13 +344,13 @@ fn all_maps(scene: &mut Scene, spec: &Clusters, series: &[Series<'_>], top: f64,
                 chart::speck(scene, at, &style(number));
             }
         }
-        y += chart::TEXT + 8.0 + side * 0.8 + 4.0;
+        y += chart::TEXT + 8.0 + tall + 4.0;
     }
     let sample = |(place, skill): (usize, &&str)| Sample { name: skill.to_string(), look: Look::Point(style(place)) };
     let samples: Vec<Sample> = skills.iter().enumerate().map(sample).collect();
     y = chart::legend(scene, &samples, y + 4.0);
     let how = match spec.map {
-        Projection::Pca => "their first two principal components",
+        Projection::Pca => "their first two principal components (in brackets their share of the variance)",
         Projection::Tsne => "t-SNE (perplexity 30, started from principal components)",
     };
     (y, format!("Maps: {most} samples by {how}, coloured by true skill; the axes have no unit."))

@@ -212,7 +212,7 @@ mod tests {
     fn a_text_is_cut_or_broken_where_it_is_too_long() {
         let lines = |text, room, most| wrap(text, 10.0, Weight::Regular, room, most);
         assert_eq!(cut("vision", 10.0, Weight::Regular, 100.0), "vision");
-        assert_eq!(cut("vision_flan", 10.0, Weight::Regular, 40.0), "visio…");
+        assert_eq!(cut("vision_flan", 10.0, Weight::Regular, 40.0), "vision…");
         assert_eq!(lines("what is the colour of it", 70.0, 9), ["what is the", "colour of it"]);
         assert_eq!(lines("what is the colour of it", 50.0, 2), ["what is", "the col…"]);
         assert_eq!(lines("这是什么颜色", 35.0, 9), ["这是什", "么颜色"]);

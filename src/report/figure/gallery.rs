@@ -220,18 +220,18 @@ const LINES: usize = 3;
 fn draw(cards: &[Card<'_>], names: &[String], title: &str) -> Scene {
     let mut scene = Scene::new(chart::WIDE, 0.0, title);
     let mut y = chart::headline(&mut scene, title) + 2.0;
-    let images = cards.iter().map(|card| card.asked.images.len().min(2)).max().unwrap_or(0);
-    let beside = chart::EDGE + images as f64 * (IMAGE + 4.0) + if images > 0 { 6.0 } else { 0.0 };
     let arms = cards.iter().flat_map(|card| card.rows.iter().map(|row| row.arm));
     let widest = arms.map(|arm| font::width(arm, chart::SMALL, Weight::Bold)).fold(0.0, f64::max).min(90.0);
-    let table = beside + widest + 6.0;
-    let slot = (chart::WIDE - chart::EDGE - table) / names.len().max(1) as f64;
     for (place, card) in cards.iter().enumerate() {
         if place > 0 {
             scene.line(vec![[chart::EDGE, y], [chart::WIDE - chart::EDGE, y]], Stroke::of(Colour::FAINT, 0.8));
             y += 6.0;
         }
         let top = y;
+        let images = card.asked.images.len().min(2) as f64;
+        let beside = chart::EDGE + images * (IMAGE + 4.0) + if images > 0.0 { 6.0 } else { 0.0 };
+        let table = beside + widest + 6.0;
+        let slot = (chart::WIDE - chart::EDGE - table) / names.len().max(1) as f64;
         for (number, picture) in card.asked.images.iter().take(2).enumerate() {
             let left = chart::EDGE + number as f64 * (IMAGE + 4.0);
             let (width, height) = (f64::from(picture.size.0.max(1)), f64::from(picture.size.1.max(1)));

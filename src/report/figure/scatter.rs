@@ -92,6 +92,13 @@ fn draw(points: &[Point<'_>], x_label: &str, y_label: &str, title: &str) -> Scen
         }
         stairs.push(*place);
     }
+    let steps: Vec<[f64; 4]> = stairs
+        .windows(2)
+        .map(|pair| {
+            let [[x, y], [right, top]] = [pair[0], pair[1]];
+            [x.min(right), y.min(top), (right - x).abs(), (top - y).abs()]
+        })
+        .collect();
     if stairs.len() > 1 {
         let stroke = Stroke { colour: Colour::GREY, width: 0.9, dash: vec![3.0, 2.0] };
         scene.line(stairs, Some(stroke));
@@ -114,7 +121,7 @@ fn draw(points: &[Point<'_>], x_label: &str, y_label: &str, title: &str) -> Scen
             chart::marker(&mut scene, at, 3.2, &style(number));
         }
     }
-    let mut taken: Vec<[f64; 4]> = markers.iter().map(|[x, y]| [x - 4.0, y - 4.0, 8.0, 8.0]).collect();
+    let mut taken: Vec<[f64; 4]> = markers.iter().map(|[x, y]| [x - 4.0, y - 4.0, 8.0, 8.0]).chain(steps).collect();
     for point in points {
         let Some(at) = at(point) else { continue };
         let weight = if point.front { Weight::Bold } else { Weight::Regular };

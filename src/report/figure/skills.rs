@@ -140,7 +140,7 @@ fn draw(skills: &Skills, course: &Course, names: &[String], label: &str, title: 
     y = scorers(&mut scene, chosen, left, columns, y);
     let mut notes = vec![match relative {
         true => format!(
-            "Relative gain: percent of the best result over time of {}; blue is more, red is less; – where that is no better than chance.",
+            "Relative gain: percent of the best result over time of {}; blue is more, orange is less; – where that is no better than chance.",
             skills.relative_to.as_deref().unwrap_or("the reference")
         ),
         false => "Results in percent; lighter is more.".to_string(),

@@ -131,6 +131,16 @@ mod tests {
         scene.line(vec![[0.0, 0.0], [1.0 / 3.0, 10.0]], Some(dash));
         let words = Words::new("“x” & y", [10.0, 20.0], 8.0).anchored(Anchor::End).bold().turned(-35.0);
         scene.text(words);
-        insta::assert_snapshot!(scene.to_svg(), @"");
+        let text = scene.to_svg();
+        let (_, rest) = text.split_once("\n").unwrap();
+        insta::assert_snapshot!(rest, @r##"
+        <title>a &lt; b</title>
+        <rect width="100" height="40.5" fill="#ffffff"/>
+        <path d="M1,2L4,2L4,6L1,6Z" fill="#e2e2e2"/>
+        <path d="M0,0L0.33,10" fill="none" stroke="#0072b2" stroke-width="1.25" stroke-dasharray="5 2" stroke-linejoin="round"/>
+        <text x="10" y="20" font-size="8" fill="#222222" text-anchor="end" font-weight="bold" transform="rotate(-35 10 20)">“x” &amp; y</text>
+        </svg>
+        "##);
+        assert!(text.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"100pt\" height=\"40.5pt\""));
     }
 }

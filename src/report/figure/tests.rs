@@ -244,28 +244,159 @@ fn gallery_figure() -> Figure {
     draw::gallery(&spec, &gallery, "Answers over time (a toy suite)", &told, &asked).unwrap()
 }
 
+/// The rows of the CSV that begin so.
+fn rows(figure: &Figure, start: &str) -> Vec<String> {
+    figure.numbers.to_csv().lines().filter(|line| line.starts_with(start)).map(str::to_string).collect()
+}
+
 #[test]
-fn dump() {
-    let Ok(folder) = std::env::var("DUMP_FIGURES") else { return };
-    let figures = [
-        ("lines-mean", lines_figure(Shown::Mean, Value::Accuracy)),
-        ("lines-one", lines_figure(Shown::Named(vec!["multilingual".into()]), Value::Accuracy)),
-        ("lines-all", lines_figure(Shown::All, Value::RelativeGain)),
-        (
-            "lines-four",
-            lines_figure(Shown::Named(SKILLS[..5].iter().map(|s| s.to_string()).collect()), Value::Accuracy),
-        ),
-        ("skills", skills_figure()),
-        ("clusters-sweep", clusters_figure(true, Projection::Pca)),
-        ("clusters", clusters_figure(false, Projection::Tsne)),
-        ("scatter", scatter_figure()),
-        ("gallery", gallery_figure()),
-    ];
-    for (name, figure) in figures {
-        let write = |end: &str, bytes: &[u8]| std::fs::write(format!("{folder}/{name}.{end}"), bytes).unwrap();
-        write("png", &figure.scene.to_png().unwrap());
-        write("svg", figure.scene.to_svg().as_bytes());
-        write("csv", figure.numbers.to_csv().as_bytes());
-        figure.page.inspect(|page| write("html", page.as_bytes()));
+fn every_kind_is_drawn_the_same_again_as_a_picture_with_ink() {
+    let make = || {
+        [
+            lines_figure(Shown::All, Value::RelativeGain),
+            skills_figure(),
+            clusters_figure(true, Projection::Pca),
+            scatter_figure(),
+            gallery_figure(),
+        ]
+    };
+    for (figure, again) in make().into_iter().zip(make()) {
+        assert_eq!(figure.scene.to_svg(), again.scene.to_svg());
+        let page = image::load_from_memory(&figure.scene.to_png().unwrap()).unwrap().to_luma8();
+        assert_eq!(f64::from(page.width()), (figure.scene.width * 8.0 / 3.0).ceil());
+        let dark = page.pixels().filter(|pixel| pixel.0[0] < 128).count();
+        assert!(dark * 200 > page.pixels().len(), "`{}` is nearly empty", figure.kind);
+        assert_eq!(figure.numbers.differences(&again.numbers.to_csv()).unwrap(), Vec::<String>::new());
     }
+}
+
+#[test]
+fn no_word_leaves_its_picture() {
+    let figures = [
+        lines_figure(Shown::Mean, Value::Accuracy),
+        lines_figure(Shown::All, Value::RelativeGain),
+        skills_figure(),
+        clusters_figure(true, Projection::Pca),
+        clusters_figure(false, Projection::Pca),
+        scatter_figure(),
+        gallery_figure(),
+    ];
+    for figure in figures {
+        for shape in &figure.scene.shapes {
+            let scene::Shape::Text(words) = shape else { continue };
+            let width = font::width(&words.text, words.size, words.weight);
+            let (sin, cos) = words.turn.to_radians().sin_cos();
+            for along in [-words.before(), width - words.before()] {
+                let [x, y] = [words.at[0] + along * cos, words.at[1] + along * sin];
+                let inside = x >= 0.0 && x <= figure.scene.width && y >= 0.0 && y <= figure.scene.height;
+                assert!(inside, "`{}` of a figure of {} ends at {x}, {y}", words.text, figure.kind);
+            }
+        }
+    }
+}
+
+#[test]
+fn lines_are_means_over_seeds_of_means_over_benchmarks() {
+    let at = |seed: u64, values: [f64; 2]| History {
+        arm: Some("A".into()),
+        seed: Some(seed),
+        moments: moments(true)[..2].to_vec(),
+        steps: values.map(|value| metrics(&[value, 30.0, 30.0, 30.0, 30.0, 30.0])).to_vec(),
+    };
+    let runs = [at(0, [50.0, 80.0]), at(1, [70.0, 90.0])];
+    let lines = lines(Shown::Named(vec!["vqa".into()]), Value::Accuracy);
+    let figure = draw::lines(&spec(FigureKind::Lines(lines.clone())), &lines, "A toy", &runs).unwrap();
+    assert_eq!(rows(&figure, "vqa"), ["vqa,A,0,llava,60,14.1421,2", "vqa,A,1,m3it,85,7.0711,2"]);
+    let lines = Lines { skills: Shown::Named(vec!["vqq".into()]), ..lines };
+    let error = draw::lines(&spec(FigureKind::Lines(lines.clone())), &lines, "A toy", &runs).unwrap_err();
+    assert_eq!(error.to_string(), "no benchmark has the skill `vqq`; did you mean `vqa`?");
+}
+
+#[test]
+fn an_arm_that_sees_everything_at_once_is_one_value_beside_those_that_follow_the_sequence() {
+    let figure = lines_figure(Shown::Mean, Value::Accuracy);
+    assert_eq!(rows(&figure, "mean over skills,Multi-task").len(), 1);
+    assert_eq!(rows(&figure, "mean over skills,Adapt-∞").len(), 6);
+    let relative = lines_figure(Shown::Named(vec!["grounding".into()]), Value::RelativeGain);
+    // Nothing can be better than its own best.
+    let of_itself: Vec<f64> = rows(&relative, "grounding,Sequential")
+        .iter()
+        .map(|row| row.split(',').nth(4).unwrap().parse().unwrap())
+        .collect();
+    assert!(of_itself.iter().all(|gain| *gain <= 100.0));
+}
+
+#[test]
+fn the_scorer_of_every_cluster_is_in_the_numbers_and_only_of_arms_with_scorers() {
+    let figure = skills_figure();
+    assert_eq!(rows(&figure, "scorers,Adapt-∞").len(), 5 * 8);
+    assert_eq!(rows(&figure, "scorers").len(), 5 * 8);
+    assert_eq!(rows(&figure, "skills,Random replay,vqa").len(), 6);
+    assert_eq!(rows(&figure, "skills,Sequential"), Vec::<String>::new());
+}
+
+#[test]
+fn clusters_are_measured_against_all_variance_and_the_true_skills() {
+    // Two pairs of points at distance 2, 10 apart.
+    let found = crate::artifact::Clusters {
+        ids: ["a", "b", "c", "d"].map(String::from).to_vec(),
+        labels: vec![0, 0, 1, 1],
+        dimensions: 1,
+        centroids: vec![1.0, 11.0],
+        within_sum_of_squares: 4.0,
+    };
+    let skill = |id: &str| Some(usize::from(id > "b"));
+    let one = Clustering::of(Some("v, cluster.clusters=2".into()), &found, skill);
+    assert_eq!((one.clusters, one.between, one.skills), (2, 100.0, 2));
+    let mut other = one.clone();
+    other.arm = Some("v, cluster.clusters=9".into());
+    (other.clusters, other.within, other.between) = (9, 1.0, 103.0);
+    other.agreement.purity = 0.5;
+    let clusters = Clusters {
+        clusters: "c.c".into(),
+        pool: "p.p".into(),
+        vectors: None,
+        step: None,
+        sweep: Some("cluster.clusters".into()),
+        map: Projection::Pca,
+        points: 10,
+    };
+    let figure =
+        draw::clusters(&spec(FigureKind::Clusters(clusters.clone())), &clusters, "A toy", &[one, other]).unwrap();
+    // Agreement is that of the number of clusters nearest to the number of skills.
+    assert_eq!(
+        figure.numbers.to_csv().lines().skip(1).collect::<Vec<_>>(),
+        [
+            "sum of squares,v,2,within share,0.0385,",
+            "sum of squares,v,9,within share,0.0096,",
+            "agreement,v,2,NMI,1,",
+            "agreement,v,2,ARI,1,",
+            "agreement,v,2,purity,1,",
+        ]
+    );
+}
+
+#[test]
+fn only_arms_that_no_other_beats_are_on_the_front() {
+    let figure = scatter_figure();
+    let front: Vec<String> = rows(&figure, "").into_iter().filter(|row| row.ends_with(",yes")).collect();
+    let names: Vec<&str> = front.iter().map(|row| row.split(',').next().unwrap()).collect();
+    assert_eq!(names, ["Sequential", "Random replay", "Perplexity (CCS)", "LITE-Adapt-∞", "Multi-task"]);
+}
+
+#[test]
+fn a_gallery_takes_the_questions_that_tell_most_skill_by_skill() {
+    let choose = |skills: Shown, questions: usize| {
+        let gallery = gallery(skills, questions);
+        choose(&spec(FigureKind::Gallery(gallery.clone())), &gallery, &told(), &suite_skills())
+    };
+    // The question that everybody answers alike comes last.
+    assert_eq!(choose(Shown::Mean, 9).unwrap(), ["colour/1", "count/1", "chinese/1", "colour/2"]);
+    assert_eq!(choose(Shown::Named(vec!["multilingual".into()]), 9).unwrap(), ["chinese/1"]);
+    assert!(choose(Shown::Named(vec!["multilingul".into()]), 9).is_err());
+    let page = gallery_figure().page.unwrap();
+    assert_eq!(page.matches("data:image/png;base64,").count(), 5);
+    assert!(page.contains("<span aria-label=\"wrong\">✗</span> 绿色"));
+    assert!(!page.contains("http"));
+    assert_eq!(rows(&gallery_figure(), "Adapt-∞,0"), ["Adapt-∞,0,llava,4,100"]);
 }
