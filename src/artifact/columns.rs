@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
 use indexmap::IndexMap;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -62,6 +63,38 @@ impl Vectors {
     /// The vector of the sample at `index`.
     pub fn row(&self, index: usize) -> &[f32] {
         &self.values[index * self.dimensions..(index + 1) * self.dimensions]
+    }
+
+    /// Reads the vectors of those samples that `wanted` says of, in their order, and nothing else of the
+    /// file: it may be larger than the memory.
+    pub fn read_some(directory: &Path, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Vectors> {
+        let ids: Vec<String> = read_json(&directory.join("ids.json"))?;
+        let path = directory.join("vectors.safetensors");
+        let problem = || format!("cannot read `{}`", path.display());
+        let file = fs::File::open(&path).with_context(problem)?;
+        let mut length = [0; 8];
+        file.read_exact_at(&mut length, 0).with_context(problem)?;
+        let length = u64::from_le_bytes(length);
+        let end = length.checked_add(8).filter(|end| file.metadata().is_ok_and(|found| *end <= found.len()));
+        end.with_context(|| format!("`{}` is damaged", path.display()))?;
+        let mut header = vec![0; length as usize];
+        file.read_exact_at(&mut header, 8).with_context(problem)?;
+        let metadata: Metadata =
+            serde_json::from_slice(&header).with_context(|| format!("`{}` is damaged", path.display()))?;
+        let info = metadata.info("vectors").context("no tensor `vectors`")?;
+        let shape = &info.shape;
+        ensure!(shape.len() == 2 && shape[0] == ids.len(), "`vectors` has the shape {shape:?}, not one row per id");
+        ensure!(info.dtype == Dtype::F32, "`vectors` in `{}` is not f32", path.display());
+        let (start, width) = (8 + length + info.data_offsets.0 as u64, 4 * shape[1]);
+        let mut vectors = Vectors { ids: Vec::new(), dimensions: shape[1], values: Vec::new() };
+        let mut bytes = vec![0; width];
+        for (row, id) in ids.into_iter().enumerate().filter(|(_, id)| wanted(id)) {
+            file.read_exact_at(&mut bytes, start + (row * width) as u64).with_context(problem)?;
+            let number = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+            vectors.values.extend(bytes.chunks_exact(4).map(number));
+            vectors.ids.push(id);
+        }
+        Ok(vectors)
     }
 
     /// Reads the artifact.
@@ -228,6 +261,12 @@ mod tests {
         };
         scores.write(directory.path()).unwrap();
         assert_eq!(Scores::read(directory.path()).unwrap(), scores);
+
+        let vectors = Vectors { ids: ids.clone(), dimensions: 2, values: (0..6u8).map(f32::from).collect() };
+        vectors.write(directory.path()).unwrap();
+        assert_eq!(Vectors::read(directory.path()).unwrap(), vectors);
+        let some = Vectors::read_some(directory.path(), |id| id != "a/1").unwrap();
+        assert_eq!((some.ids, some.values), (vec!["a/0".into(), "b/0".into()], vec![0.0, 1.0, 4.0, 5.0]));
 
         let clusters = Clusters {
             ids,

@@ -155,7 +155,8 @@ fn finish(
                 .map(|rendered| rendered.item.json())
                 .collect()
         };
-        let report = json!({"event": "report", "tables": of("table"), "differences": differences});
+        let report =
+            json!({"event": "report", "tables": of("table"), "figures": of("figure"), "differences": differences});
         console::print(&format!("{report}\n"));
         return Ok(exit);
     }

@@ -7,11 +7,13 @@ use anyhow::Context as _;
 use serde_json::Value as Json;
 
 use super::failure::Failure;
+use super::figures;
 use super::tables;
 use super::workspace::Workspace;
 use crate::artifact::read_json;
 use crate::cache::{Cache, CacheError, Provenance};
 use crate::plan::{Output, Plan, StageIndex};
+use crate::report::figure::Figure;
 use crate::report::{ItemSpec, Table, differences};
 use crate::scheduler::{Outcome, Verdict, examine};
 
@@ -27,6 +29,8 @@ pub struct Rendered {
 pub enum Item {
     /// A table.
     Table(Table),
+    /// A figure, and the same as PNG.
+    Figure(Box<Figure>, Vec<u8>),
 }
 
 /// The items of a plan's report whose stages are all done.
@@ -40,6 +44,13 @@ pub fn render(plan: &Plan, outcome: &Outcome, workspace: &mut Workspace) -> Resu
     for planned in &plan.report {
         let item = match &planned.spec {
             ItemSpec::Table(spec) => tables::build(spec, &planned.runs, &sources)?.map(Item::Table),
+            ItemSpec::Figure(spec) => match figures::build(spec, &planned.runs, &sources)? {
+                Some(figure) => {
+                    let picture = figure.scene.to_png()?;
+                    Some(Item::Figure(Box::new(figure), picture))
+                }
+                None => None,
+            },
         };
         let Some(item) = item else { continue };
         let stem = match plan.report.len() {
@@ -108,6 +119,7 @@ impl Item {
     pub fn noun(&self) -> &'static str {
         match self {
             Item::Table(_) => "table",
+            Item::Figure(..) => "figure",
         }
     }
 
@@ -115,6 +127,7 @@ impl Item {
     pub fn text(&self) -> String {
         match self {
             Item::Table(table) => table.to_text(),
+            Item::Figure(figure, _) => figure.to_text(),
         }
     }
 
@@ -122,6 +135,7 @@ impl Item {
     pub fn json(&self) -> Json {
         match self {
             Item::Table(table) => serde_json::to_value(table).expect("BUG: a table is plain data"),
+            Item::Figure(figure, _) => figure.to_json(),
         }
     }
 
@@ -138,6 +152,15 @@ impl Item {
                 files.extend(table.matrix_csv().map(|matrix| ("matrix.csv", matrix)));
                 files.into_iter().map(|(end, text)| (end, text.into_bytes())).collect()
             }
+            Item::Figure(figure, picture) => {
+                let mut files = vec![
+                    ("csv", figure.numbers.to_csv().into_bytes()),
+                    ("svg", figure.scene.to_svg().into_bytes()),
+                    ("png", picture.clone()),
+                ];
+                files.extend(figure.page.as_ref().map(|page| ("html", page.clone().into_bytes())));
+                files
+            }
         }
     }
 
@@ -145,6 +168,7 @@ impl Item {
     fn golden(&self) -> &'static str {
         match self {
             Item::Table(_) => "json",
+            Item::Figure(..) => "csv",
         }
     }
 
@@ -155,6 +179,7 @@ impl Item {
                 let golden = Table::from_json(golden)?;
                 Ok(differences(&golden, table).iter().map(ToString::to_string).collect())
             }
+            Item::Figure(figure, _) => figure.numbers.differences(golden),
         }
     }
 }

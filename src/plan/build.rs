@@ -1,6 +1,6 @@
 //! From a document to a plan: checks everything, then adds what the report needs, each stage once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value as Json;
 
@@ -10,6 +10,7 @@ use super::instance::{Instance, Run, Target};
 use super::report::{self, Item, Want};
 use super::wiring::Wiring;
 use crate::digest::Digest;
+use crate::report::Moment;
 use crate::spec::{Document, Node, ProblemKind, Problems};
 use crate::stage::{External, Registry};
 
@@ -34,6 +35,10 @@ pub fn plan(
         blame(&mut problems, before, arm.name.as_ref());
         wirings.push((wiring, wanted));
     }
+    let stages: BTreeSet<&str> =
+        wirings.iter().flat_map(|(wiring, _)| wiring.stages.iter().map(|wired| wired.name)).collect();
+    let stages: Vec<&str> = stages.into_iter().collect();
+    items.iter().for_each(|item| item.check(&stages, &mut problems));
     let seeds: Vec<Option<u64>> = match document.seeds.as_slice() {
         [] => vec![None],
         seeds => seeds.iter().copied().map(Some).collect(),
@@ -107,13 +112,16 @@ impl<'e> Builder<'e> {
             planned[index] = self.add_instance(&run, index, instance, seed, &planned, problems);
         }
         for (item, wanted) in self.plan.report.iter_mut().zip(wanted) {
-            let mut brought = ReportRun { arm: run.wiring.arm.name.clone(), seed, outputs: BTreeMap::new() };
+            let arm = run.wiring.arm.name.clone();
+            let mut brought = ReportRun { arm, seed, outputs: BTreeMap::new(), moments: BTreeMap::new() };
             for want in wanted {
                 let output = |(instance, slot): (usize, &str)| {
-                    planned[instance].map(|stage| Output { stage, slot: slot.to_string() })
+                    planned[instance].map(|stage| (Output { stage, slot: slot.to_string() }, moment(&run, instance)))
                 };
                 let outputs = want.place.instances(&run).into_iter().filter_map(output);
+                let (outputs, moments): (Vec<Output>, Vec<Moment>) = outputs.unzip();
                 brought.outputs.entry(want.name.clone()).or_default().extend(outputs);
+                brought.moments.entry(want.name.clone()).or_default().extend(moments);
             }
             item.runs.push(brought);
         }
@@ -213,6 +221,15 @@ impl<'e> Builder<'e> {
             }
         }
     }
+}
+
+/// When an instance runs, as a report calls it.
+fn moment(run: &Run<'_, '_>, instance: usize) -> Moment {
+    let (wired, step) = run.stage(instance);
+    let Some(step) = step else { return Moment { step: None, name: wired.name.to_string() } };
+    let element = &run.wiring.steps[step];
+    let name = element.as_str().or_else(|| element.get("name").and_then(|name| name.node.as_str()));
+    Moment { step: Some(step), name: name.map_or_else(|| format!("t{}", step + 1), str::to_string) }
 }
 
 /// `<arm>/s<seed>/t<step>/<stage>`.

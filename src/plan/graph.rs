@@ -13,7 +13,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use serde_json::{Map, Value};
 
 use crate::digest::Digest;
-use crate::report::ItemSpec;
+use crate::report::{ItemSpec, Moment};
 use crate::stage::{Execution, External};
 use crate::text::{did_you_mean, ticked_list};
 
@@ -96,12 +96,19 @@ pub struct ReportRun {
     pub seed: Option<u64>,
     /// What the item calls it → the artifacts, in the order of the time steps where there are several.
     pub outputs: BTreeMap<String, Vec<Output>>,
+    /// When each of the artifacts was made.
+    pub moments: BTreeMap<String, Vec<Moment>>,
 }
 
 impl ReportRun {
     /// The artifacts that the item calls `name`, in the order of the time steps.
     pub fn outputs(&self, name: &str) -> &[Output] {
         self.outputs.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// When each of the artifacts that the item calls `name` was made.
+    pub fn moments(&self, name: &str) -> &[Moment] {
+        self.moments.get(name).map_or(&[], Vec::as_slice)
     }
 }
 

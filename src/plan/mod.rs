@@ -5,6 +5,7 @@
 mod build;
 mod check;
 mod externals;
+mod figures;
 mod graph;
 mod instance;
 mod phases;

@@ -3,6 +3,7 @@
 //! An item is a map with one key, which says what it is; how its fields are read is the business of a
 //! module of its own.
 
+use super::figures::Figure;
 use super::instance::{Run, Target};
 use super::tables::Table;
 use super::wiring::Wiring;
@@ -10,12 +11,14 @@ use crate::report::ItemSpec;
 use crate::spec::{Document, Map, Mark, Node, ProblemKind, Problems, Value, refuse_unknown_keys};
 
 /// The keys of the items that there are.
-const ITEMS: [&str; 1] = ["table"];
+const ITEMS: [&str; 2] = ["table", "figure"];
 
 /// An item of the report with the places of what it says.
 pub(super) enum Item {
     /// `table:`
     Table(Table),
+    /// `figure:`
+    Figure(Figure),
 }
 
 /// What an item needs of an arm.
@@ -32,6 +35,8 @@ pub(super) enum Place<'a> {
     Every(usize, &'a str),
     /// A slot of a stage: at the last time step, if the stage is in the chain.
     Last(usize, &'a str),
+    /// A slot of a stage: at this time step, counted from 0, if the stage is in the chain.
+    At(usize, usize, &'a str),
     /// What the chain carries by this index after the last time step.
     Carried(usize),
 }
@@ -68,20 +73,23 @@ pub(super) fn read(document: &Document, problems: &mut Problems) -> Vec<Item> {
         }
     };
     let Value::List(nodes) = &report.value else {
-        problems.add(ProblemKind::wrong_type("`report`", "a list of tables", &report).at(report.mark));
+        problems.add(ProblemKind::wrong_type("`report`", "a list of tables and figures", &report).at(report.mark));
         return Vec::new();
     };
     let known = Known::of(document);
     let mut items: Vec<Item> = Vec::new();
     for node in nodes {
         let Some(map) = node.as_map() else {
-            problems.add(ProblemKind::wrong_type("an item of `report`", "`table: {…}`", node).at(node.mark));
+            problems.add(
+                ProblemKind::wrong_type("an item of `report`", "`table: {…}` or `figure: {…}`", node).at(node.mark),
+            );
             continue;
         };
         refuse_unknown_keys(map, &ITEMS, "`report`", problems);
         for (key, entry) in map {
             let item = match key.as_str() {
                 "table" => Table::read(entry.key, &entry.node, &known, problems).map(Item::Table),
+                "figure" => Figure::read(entry.key, &entry.node, &known, problems).map(Item::Figure),
                 _ => None,
             };
             let Some(item) = item else { continue };
@@ -100,6 +108,7 @@ impl Item {
     fn name(&self) -> &str {
         match self {
             Item::Table(table) => &table.spec.name,
+            Item::Figure(figure) => &figure.spec.name,
         }
     }
 
@@ -107,6 +116,15 @@ impl Item {
     pub(super) fn wanted<'a>(&self, wiring: &Wiring<'a>, problems: &mut Problems) -> Vec<Want<'a>> {
         match self {
             Item::Table(table) => table.wanted(wiring, problems),
+            Item::Figure(figure) => figure.wanted(wiring, problems),
+        }
+    }
+
+    /// Notes what none of the arms has, which together have these stages.
+    pub(super) fn check(&self, stages: &[&str], problems: &mut Problems) {
+        match self {
+            Item::Table(_) => {}
+            Item::Figure(figure) => figure.check(stages, problems),
         }
     }
 
@@ -114,6 +132,7 @@ impl Item {
     pub(super) fn spec(self) -> ItemSpec {
         match self {
             Item::Table(table) => ItemSpec::Table(table.spec),
+            Item::Figure(figure) => ItemSpec::Figure(figure.spec),
         }
     }
 }
@@ -128,6 +147,7 @@ impl<'a> Place<'a> {
                 (0..steps).map(|step| (run.place(*stage, Some(step)), *slot)).collect()
             }
             Place::Last(stage, slot) => vec![(run.place(*stage, last), *slot)],
+            Place::At(step, stage, slot) => vec![(run.place(*stage, Some(*step)), *slot)],
             Place::Carried(index) => match run.last.get(*index) {
                 Some(Some(Target::Instance(instance, slot))) => vec![(*instance, slot)],
                 _ => Vec::new(),

@@ -1,4 +1,4 @@
-//! Tables: what an experiment says of them, what the runs brought, how they are written and how
+//! Tables and figures: what an experiment says of them, what the runs brought, how they are written and how
 //! they differ from a golden.
 //!
 //! Unaware of where numbers come from: of stages, the plan and the cache.
@@ -7,6 +7,7 @@ mod cell;
 mod column;
 mod comparison;
 mod cost;
+pub mod figure;
 mod golden;
 mod item;
 mod json;
@@ -23,7 +24,7 @@ pub use cell::Cell;
 pub use column::{Column, Direction, OverSteps, Summary};
 pub use cost::{Cost, CostColumn, Measure, Part, Phase};
 pub use golden::{Difference, differences};
-pub use item::ItemSpec;
+pub use item::{ItemSpec, Moment};
 pub use run::{Run, TableError};
 pub use spec::{Mistake, Over, Rows, TableSpec};
 pub use table::{BenchmarkRecord, Head, Row, RunRecord, SkillRow, Table};

@@ -9,12 +9,14 @@
 //!
 //! Unaware of files, of artifacts and of where scores and vectors come from.
 
+pub mod agreement;
 pub mod answers;
 pub mod budget;
 pub mod duplicates;
 pub mod elbow;
 pub mod entropy;
 pub mod kernel;
+pub mod maps;
 pub mod metrics;
 pub mod random;
 pub mod sampler;
