@@ -509,5 +509,9 @@ fn owner(stage: &str, signature: &Signature) -> String {
 
 /// Whether a slot is used where the params have these values.
 pub(super) fn is_used(input: &Input, params: &serde_json::Map<String, Json>) -> bool {
-    input.when.iter().all(|(param, values)| params.get(param).is_some_and(|value| values.contains(value)))
+    let agrees = |value: &Json, values: &[Json]| match value {
+        Json::Array(items) => items.iter().any(|item| values.contains(item)),
+        _ => values.contains(value),
+    };
+    input.when.iter().all(|(param, values)| params.get(param).is_some_and(|value| agrees(value, values)))
 }

@@ -15,6 +15,7 @@ pub mod entropy;
 pub mod metrics;
 pub mod random;
 pub mod sampler;
+pub mod scorers;
 
 /// The indices of `values` in ascending order of value; equal values keep their order.
 fn ascending(values: &[f64]) -> Vec<usize> {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Execution;
+use crate::selection::scorers;
 
 /// The declaration of a stage kind.
 #[derive(Debug, Clone, Deserialize)]
@@ -47,8 +48,9 @@ pub struct Input {
     /// Whether the stage also runs without it.
     #[serde(default)]
     pub optional: bool,
-    /// Param name → the values for which the slot is used. Where a param has another value, the
-    /// slot is not used: what is wired to it is not even planned. All params named must agree.
+    /// Param name → the values for which the slot is used. Where a param has another value, or a list
+    /// with none of them, the slot is not used: what is wired to it is not even planned. All params named
+    /// must agree. `@scorers` and its like stand for a list that the program knows.
     #[serde(default)]
     pub when: IndexMap<String, Vec<Value>>,
 }
@@ -79,7 +81,8 @@ pub struct Param {
     /// Whether `null` is a value; then it is also the default.
     #[serde(default)]
     pub optional: bool,
-    /// The values of a `choice`, or of the items of a `choices`.
+    /// The values of a `choice`, or of the items of a `choices`. `@scorers` and its like stand for a list
+    /// that the program knows.
     #[serde(default)]
     pub values: Vec<String>,
     /// The least value of a number.
@@ -121,7 +124,13 @@ impl Signature {
     ///
     /// If the text is not a declaration, or names a param in `when` that it does not declare.
     pub fn parse(text: &str) -> Result<Signature, String> {
-        let signature: Signature = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+        let mut signature: Signature = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+        for param in signature.params.values_mut() {
+            param.values = spelt_out(&param.values, String::as_str, str::to_string)?;
+        }
+        for values in signature.inputs.values_mut().flat_map(|input| input.when.values_mut()) {
+            *values = spelt_out(values, |value| value.as_str().unwrap_or_default(), |word| Value::from(word))?;
+        }
         for (slot, input) in &signature.inputs {
             if let Some(param) = input.when.keys().find(|param| !signature.params.contains_key(*param)) {
                 return Err(format!("input `{slot}` of `{}` depends on the unknown param `{param}`", signature.kind));
@@ -129,4 +138,17 @@ impl Signature {
         }
         Ok(signature)
     }
+}
+
+/// A list with the words in place of the names of lists, such as `@scorers`: what the program knows is not
+/// repeated in declarations.
+fn spelt_out<T: Clone>(items: &[T], word: fn(&T) -> &str, item: fn(&str) -> T) -> Result<Vec<T>, String> {
+    let spell = |found: &T| match word(found) {
+        name if name.starts_with('@') => match scorers::list(name) {
+            Some(words) => Ok(words.into_iter().map(item).collect()),
+            None => Err(format!("there is no list `{name}`")),
+        },
+        _ => Ok(vec![found.clone()]),
+    };
+    Ok(items.iter().map(spell).collect::<Result<Vec<Vec<T>>, String>>()?.concat())
 }
