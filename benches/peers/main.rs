@@ -233,6 +233,7 @@ fn train(ground: &Ground, batch: usize, rounds: usize, rank: usize) -> anyhow::R
         trained,
         // The first pass is not counted: it reads the images.
         epochs: (rounds + 1) as f64,
+        until: None,
         batch,
         micro_batch: batch,
         learning_rate: 2e-4,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -23,6 +24,9 @@ pub struct Vectors {
     /// The rows, one after the other.
     pub values: Vec<f32>,
 }
+
+/// In the summary of concept vectors, of how many layers they are.
+pub(super) const CONCEPT_LAYERS: &str = "concept_layers";
 
 /// A partition of the samples into pseudo-tasks.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,7 +107,25 @@ impl Vectors {
         let mut tensors = read_tensors(&directory.join("vectors.safetensors"))?;
         let (shape, values) = tensors.swap_remove("vectors").context("no tensor `vectors`")?;
         ensure!(shape.len() == 2 && shape[0] == ids.len(), "`vectors` has the shape {shape:?}, not one row per id");
+        ensure!(
+            shape[1] > 0 || ids.is_empty(),
+            "the vectors have no numbers\nhint: a gradient stage with `gradient: none` makes hidden vectors only"
+        );
         Ok(Vectors { ids, dimensions: shape[1], values })
+    }
+
+    /// The coordinates of the language halves of concept vectors (COINCIDE), a range for each layer; none
+    /// where the artifact holds vectors of another kind. The coordinates between them are the image halves.
+    pub fn language_halves(directory: &Path) -> anyhow::Result<Option<Vec<Range<usize>>>> {
+        let summary: serde_json::Map<String, serde_json::Value> = read_json(&directory.join("summary.json"))?;
+        let number = |name: &str| summary.get(name).and_then(serde_json::Value::as_u64).map(|number| number as usize);
+        let (Some(layers), Some(dimensions)) = (number(CONCEPT_LAYERS), number("dimensions")) else { return Ok(None) };
+        ensure!(
+            layers > 0 && dimensions % (2 * layers) == 0,
+            "{dimensions} dimensions are not those of {layers} layers"
+        );
+        let half = dimensions / (2 * layers);
+        Ok(Some((0..layers).map(|layer| (2 * layer + 1) * half..(2 * layer + 2) * half).collect()))
     }
 
     /// Writes the artifact.
@@ -202,6 +224,45 @@ impl Scores {
         let mut entries = vec![("samples", json!(self.ids.len()))];
         entries.extend(self.columns.iter().map(|(name, values)| (name.as_str(), json!(mean(values)))));
         write_summary(directory, &entries)
+    }
+}
+
+/// The influence of samples on target tasks, beside the scores that were made of it: what the scores of the
+/// next checkpoint add to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Influences {
+    /// Task → the sum over checkpoints, one per sample, in the order of the scores' ids.
+    pub tasks: IndexMap<String, Vec<f32>>,
+}
+
+impl Influences {
+    const FILE: &str = "influences.safetensors";
+
+    /// Writes them into an artifact of scores.
+    pub fn write(&self, directory: &Path) -> anyhow::Result<()> {
+        let tensors: Vec<(&str, Vec<usize>, &[f32])> =
+            self.tasks.iter().map(|(task, values)| (task.as_str(), vec![values.len()], values.as_slice())).collect();
+        write_tensors(&directory.join(Influences::FILE), &tensors)
+    }
+
+    /// Reads those of an artifact of scores, with the ids of its samples.
+    ///
+    /// # Errors
+    ///
+    /// Beside those of reading, if the scores were made without.
+    pub fn read(directory: &Path) -> anyhow::Result<(Vec<String>, Influences)> {
+        let path = directory.join(Influences::FILE);
+        ensure!(
+            path.exists(),
+            "no influences in `{}`: the scorer `influence` was not among its scorers",
+            directory.display()
+        );
+        let ids: Vec<String> = read_json(&directory.join("ids.json"))?;
+        let tensors = read_tensors(&path)?;
+        let tasks: IndexMap<_, _> = tensors.into_iter().map(|(task, (_, values))| (task, values)).collect();
+        let fits = tasks.values().all(|values| values.len() == ids.len());
+        ensure!(fits, "`{}` has not one number per sample", path.display());
+        Ok((ids, Influences { tasks }))
     }
 }
 

@@ -9,11 +9,14 @@
 //! | `pool`, `subset` | `pool.json`, `samples.jsonl`; a subset also `choices.jsonl`, `shares.jsonl` | [`Pool`], [`PoolReader`], [`PoolWriter`], [`Choice`], [`Share`] |
 //! | `vectors` | `vectors.safetensors`, `ids.json` | [`Vectors`] |
 //! | `clusters` | `clusters.safetensors`, `ids.json`; where their number was chosen also `sweep.json` | [`Clusters`] |
-//! | `scores` | `scores.safetensors`, `ids.json` | [`Scores`] |
+//! | `scores` | `scores.safetensors`, `ids.json`; with the scorer `influence` also `influences.safetensors` | [`Scores`], [`Influences`] |
 //! | `checkpoint` | the Hugging Face layout | `ml::checkpoint` |
 //! | `curve` | `curve.jsonl` | [`CurvePoint`] |
 //! | `metrics` | `metrics.json` | [`Metrics`] |
 //! | `answers` | `answers.jsonl` | [`Answer`] |
+//!
+//! Concept vectors (COINCIDE) say in their summary of how many layers they are, `concept_layers`: they are as
+//! many equal parts, each with its image half before its language half ([`Vectors::language_halves`]).
 
 pub mod checkpoint;
 mod columns;
@@ -24,7 +27,7 @@ mod pool;
 mod rows;
 mod samples;
 
-pub use columns::{Clusters, Scores, SweepPoint, Vectors, align};
+pub use columns::{Clusters, Influences, Scores, SweepPoint, Vectors, align};
 pub use export::{Exported, Layout, Reasons, export};
 pub use files::{read_json, read_json_lines, write_json, write_json_lines, write_summary};
 pub use metrics::{Answer, Benchmark, CurvePoint, Metrics};

@@ -9,12 +9,14 @@ use anyhow::{Context, ensure};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde_json::json;
 
+use super::columns::CONCEPT_LAYERS;
 use super::files::write_summary;
 
 /// Writes `vectors.safetensors`, `ids.json` and the summary: what [`Vectors`](super::Vectors) reads.
 pub struct VectorsWriter {
     rows: Rows,
     dimensions: usize,
+    concept_layers: Option<usize>,
 }
 
 /// Writes `scores.safetensors`, `ids.json` and the summary: what [`Scores`](super::Scores) reads.
@@ -29,7 +31,15 @@ impl VectorsWriter {
     /// Starts an artifact of `count` vectors.
     pub fn create(directory: &Path, count: usize, dimensions: usize) -> anyhow::Result<VectorsWriter> {
         let tensors = [("vectors".to_string(), vec![count, dimensions])];
-        Ok(VectorsWriter { rows: Rows::create(directory, "vectors.safetensors", count, &tensors)?, dimensions })
+        let rows = Rows::create(directory, "vectors.safetensors", count, &tensors)?;
+        Ok(VectorsWriter { rows, dimensions, concept_layers: None })
+    }
+
+    /// Says that the vectors are concept vectors of so many layers: equal parts, each with the image half
+    /// before the language half.
+    pub fn of_concepts(mut self, layers: usize) -> VectorsWriter {
+        self.concept_layers = Some(layers);
+        self
     }
 
     /// Appends the vectors of the next samples, one after the other.
@@ -43,7 +53,8 @@ impl VectorsWriter {
     ///
     /// If there were not as many vectors as announced, or on a full disk.
     pub fn finish(self) -> anyhow::Result<()> {
-        let entries = [("samples", json!(self.rows.count)), ("dimensions", json!(self.dimensions))];
+        let mut entries = vec![("samples", json!(self.rows.count)), ("dimensions", json!(self.dimensions))];
+        entries.extend(self.concept_layers.map(|layers| (CONCEPT_LAYERS, json!(layers))));
         write_summary(&self.rows.directory.clone(), &entries)?;
         self.rows.finish()
     }

@@ -37,7 +37,8 @@ pub struct StoredAdapter {
     pub layers: BTreeMap<String, LowRank>,
 }
 
-const FOLDER: &str = "adapter";
+/// The folder of a checkpoint that its adapter is in.
+pub const FOLDER: &str = "adapter";
 const CONFIG: &str = "adapter_config.json";
 const MODEL: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";

@@ -45,7 +45,7 @@ impl Backward {
             }
             return value;
         }
-        let mut states = model.language.states(embedded.clone().inner(), batch);
+        let mut states = model.language.states(embedded.clone().inner(), batch, None);
         let mut state =
             || Tensor::<B, 2>::from_inner(states.pop().expect("BUG: there is a state per layer")).require_grad();
         let top = state();

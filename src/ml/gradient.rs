@@ -9,16 +9,19 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
-use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Tensor, TensorData};
 
 use super::backward::{through, upstream};
 use super::batch::Batch;
+use super::factors::Factors;
+use super::hidden::{Readout, detached};
 use super::kernels::{Kernels, projection};
 use super::language::Watch;
 use super::linear::{Tap, Taps};
-use super::llava::{Llava, host};
+use super::llava::Llava;
 use super::loss::{Targets, sum_of_sample_losses};
+use super::optimizer::{BETAS, EPSILON};
 use super::precision::single;
 use super::projection::Projection;
 use super::samples::Inputs;
@@ -37,23 +40,23 @@ pub struct Extraction {
     pub checkpointing: bool,
 }
 
-/// The gradients and hidden states of a batch.
+/// The gradients and hidden vectors of a batch.
 #[derive(Debug)]
 pub struct Extracted<B: Backend> {
     /// Unprojected gradients in f32, `[batch, parameters]`: layer by layer; q, k, v, o, gate, up, down; A
-    /// `[rank, in]` before B `[out, rank]`, each row by row.
+    /// `[rank, in]` before B `[out, rank]`, each row by row. Where the projection is factorised, what it
+    /// left of each matrix, in the same order.
     pub gradients: Tensor<B, 2>,
-    /// Mean over a sample's positions of the output of the last chosen layer, `[batch, hidden]`.
+    /// What the readout read, `[batch, …]`.
     pub hidden: Vec<Vec<f32>>,
 }
 
 impl Extraction {
-    /// Extracts from one batch. The adapters are those that `model`'s weights already include (or
-    /// whose B is zero): they are not added again.
+    /// Extracts the gradients of one batch, and the mean hidden states of the last chosen layer.
     ///
     /// # Errors
     ///
-    /// If an adapter is missing.
+    /// As [`Extraction::read`].
     pub fn run<B: Kernels + AutodiffBackend>(
         &self,
         model: &Llava<B>,
@@ -63,38 +66,63 @@ impl Extraction {
     where
         B::InnerBackend: Kernels,
     {
+        let layer = *self.layers.last().context("no layer is chosen")?;
+        self.read(model, adapters, inputs, &Readout::Mean { layer }, None)
+    }
+
+    /// Extracts from one batch, and reads hidden vectors off the same forward pass. The adapters are
+    /// those that `model`'s weights already include (or whose B is zero): they are not added again. With
+    /// `factors` the gradient of each matrix is projected as it is formed.
+    ///
+    /// # Errors
+    ///
+    /// If an adapter or a layer is missing.
+    pub fn read<B: Kernels + AutodiffBackend>(
+        &self,
+        model: &Llava<B>,
+        adapters: &Adapters<B::InnerBackend>,
+        inputs: &Inputs,
+        readout: &Readout,
+        mut factors: Option<&mut Factors<B::InnerBackend>>,
+    ) -> anyhow::Result<Extracted<B::InnerBackend>>
+    where
+        B::InnerBackend: Kernels,
+    {
         let batch = &inputs.text;
         let targets = Targets::of(batch);
-        let last = *self.layers.last().context("no layer is chosen")?;
-        let tap = |layers: Vec<usize>| Taps { layers, taps: vec![] };
-        let part = |taps: Taps<B>, found: &B::Gradients| self.of_samples(taps, adapters, batch, found);
+        let lowest = *self.layers.first().context("no layer is chosen")?;
+        let mut part =
+            |taps: Taps<B>, found: &B::Gradients| self.of_samples(taps, adapters, batch, found, factors.as_deref_mut());
         if !self.checkpointing {
-            let mut watch = Watch { taps: tap(self.layers.clone()), layer: last, hidden: None };
+            let mut watch = Watch { taps: Taps::of(self.layers.clone()), ..readout.watch() };
             let hidden = model.forward(inputs, None, Some(&mut watch));
             let found = sum_of_sample_losses(model, hidden, &targets).backward();
-            let kept = watch.hidden.context("the chosen layer is not in the model")?;
-            let gradients = Tensor::cat(part(watch.taps, &found)?, 1);
-            return Ok(Extracted { gradients, hidden: means(&host(kept), batch) });
+            let taps = std::mem::replace(&mut watch.taps, Taps::of(vec![]));
+            let gradients = Tensor::cat(part(taps, &found)?, 1);
+            let hidden = readout.vectors(detached(readout.states(watch)), batch)?;
+            return Ok(Extracted { gradients, hidden });
         }
-        let mut states = model.language.states(model.embed(inputs).inner(), batch.samples);
-        let kept = states.get(last + 1).context("the chosen layer is not in the model")?.clone();
+        let mut watch = readout.watch();
+        let mut states = model.language.states(model.embed(inputs).inner(), batch.samples, Some(&mut watch));
+        let kept = readout.states(watch);
         let mut state =
             || Tensor::<B, 2>::from_inner(states.pop().expect("BUG: there is a state per layer")).require_grad();
         let top = state();
         let sum = sum_of_sample_losses(model, model.language.normed(top.clone()), &targets);
         let mut above = upstream(&top, &sum.backward());
         let mut parts = Vec::new();
-        for index in (self.layers[0]..model.language.depth()).rev() {
+        for index in (lowest..model.language.depth()).rev() {
             let input = state();
-            let mut taps = self.layers.contains(&index).then(|| tap(vec![index]));
-            let output = model.language.layer(index, input.clone(), batch.samples, None, taps.as_mut());
+            let chosen = self.layers.contains(&index);
+            let mut watch = chosen.then(|| Watch { taps: Taps::of(vec![index]), ..Watch::default() });
+            let output = model.language.layer(index, input.clone(), batch.samples, None, watch.as_mut());
             let found = through(output, above).backward();
-            if let Some(taps) = taps {
-                parts.splice(0..0, part(taps, &found)?);
+            if let Some(watch) = watch {
+                parts.splice(0..0, part(watch.taps, &found)?);
             }
             above = upstream(&input, &found);
         }
-        Ok(Extracted { gradients: Tensor::cat(parts, 1), hidden: means(&host(kept), batch) })
+        Ok(Extracted { gradients: Tensor::cat(parts, 1), hidden: readout.vectors(kept, batch)? })
     }
 
     /// The gradients of the tapped adapters for each sample, `[batch, …]` each.
@@ -104,7 +132,11 @@ impl Extraction {
         adapters: &Adapters<B::InnerBackend>,
         batch: &Batch,
         found: &B::Gradients,
-    ) -> anyhow::Result<Vec<Tensor<B::InnerBackend, 2>>> {
+        mut factors: Option<&mut Factors<B::InnerBackend>>,
+    ) -> anyhow::Result<Vec<Tensor<B::InnerBackend, 2>>>
+    where
+        B::InnerBackend: Kernels,
+    {
         let mut parts = Vec::new();
         for Tap { name, input, probe } in taps.taps {
             let (a, b) = adapters.get(&name).with_context(|| format!("there is no adapter for `{name}`"))?;
@@ -117,9 +149,12 @@ impl Extraction {
             let input = single(input.inner());
             let low = input.clone().matmul(a.clone());
             let back = delta.clone().matmul(b.clone().transpose());
-            let of_a = split(back).swap_dims(1, 2).matmul(split(input));
-            let of_b = split(delta).swap_dims(1, 2).matmul(split(low));
-            for gradient in [of_a, of_b] {
+            for (matrix, left, right) in [("A", back, input), ("B", delta, low)] {
+                let [left, right] = match &mut factors {
+                    Some(factors) => factors.project(&format!("{name}.lora_{matrix}"), left, right),
+                    None => [left, right],
+                };
+                let gradient = split(left).swap_dims(1, 2).matmul(split(right));
                 let [samples, rows, columns] = gradient.dims();
                 parts.push(gradient.reshape([samples, rows * columns]));
             }
@@ -128,20 +163,32 @@ impl Extraction {
     }
 }
 
-/// The mean over each sample's positions of `rows` `[batch · tokens, width]`.
-fn means(rows: &[f32], batch: &Batch) -> Vec<Vec<f32>> {
-    let width = rows.len() / (batch.samples * batch.tokens);
-    let samples = rows.chunks_exact(batch.tokens * width).zip(&batch.lengths);
-    let mean = |(rows, length): (&[f32], &usize)| {
-        let mut sum = vec![0.0f32; width];
-        for row in rows.chunks_exact(width).take(*length) {
-            for (sum, value) in sum.iter_mut().zip(row) {
-                *sum += value;
-            }
-        }
-        sum.iter().map(|value| value / *length as f32).collect()
-    };
-    samples.map(mean).collect()
+/// The running averages of Adam over the parameters whose gradients are extracted, as LESS (Xia et al.
+/// 2024) takes them into account: a sample's gradient g becomes `m / √(v + ε)` with
+/// `m = 0.9·m₀ + 0.1·g`, `v = 0.999·v₀ + 0.001·g²` and `ε = 10⁻⁸`, without a correction for the start:
+/// the update that the optimiser would make for that sample.
+pub struct Preconditioner<B: Backend> {
+    first: Tensor<B, 2>,
+    second: Tensor<B, 2>,
+}
+
+impl<B: Backend> Preconditioner<B> {
+    /// The averages of the gradients and of their squares, in the order of the gradients.
+    pub fn new(first: Vec<f32>, second: Vec<f32>, device: &B::Device) -> Preconditioner<B> {
+        let row = |values: Vec<f32>| {
+            let width = values.len();
+            Tensor::from_data(TensorData::new(values, [1, width]), device)
+        };
+        Preconditioner { first: row(first), second: row(second) }
+    }
+
+    /// Preconditions `gradients` `[batch, parameters]`.
+    pub fn apply(&self, gradients: Tensor<B, 2>) -> Tensor<B, 2> {
+        let [first, second] = BETAS;
+        let mean = self.first.clone() * first + gradients.clone() * (1.0 - first);
+        let square = self.second.clone() * second + gradients.clone() * gradients * (1.0 - second);
+        mean / (square + EPSILON).sqrt()
+    }
 }
 
 /// A projection that keeps the blocks of its matrix that fit in memory.

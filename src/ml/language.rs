@@ -1,5 +1,7 @@
 //! The language model: a LLaMA decoder (Touvron et al. 2023) with grouped-query attention.
 
+use std::ops::Range;
+
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 
@@ -48,10 +50,39 @@ pub struct Cache<B: Backend> {
 pub struct Watch<B: Backend> {
     /// Taps of the linear layers of chosen decoder layers.
     pub taps: Taps<B>,
-    /// The layer whose output is kept in `hidden`.
-    pub layer: usize,
-    /// That layer's output, `[positions, hidden]`.
-    pub hidden: Option<Tensor<B, 2>>,
+    /// Outputs of whole decoder layers: the residual stream after them.
+    pub outputs: Kept<B>,
+    /// Outputs of the attention of decoder layers (of `o_proj`): what it adds to the residual stream.
+    pub attentions: Kept<B>,
+}
+
+/// States `[positions, hidden]` that chosen decoder layers leave.
+#[derive(Debug)]
+pub struct Kept<B: Backend> {
+    /// The layers.
+    pub layers: Vec<usize>,
+    /// What they left so far, in the order of the forward pass.
+    pub states: Vec<Tensor<B, 2>>,
+}
+
+impl<B: Backend> Default for Watch<B> {
+    /// Nothing.
+    fn default() -> Watch<B> {
+        Watch { taps: Taps::of(vec![]), outputs: Kept::of(vec![]), attentions: Kept::of(vec![]) }
+    }
+}
+
+impl<B: Backend> Kept<B> {
+    /// Keeps the states of these layers.
+    pub fn of(layers: Vec<usize>) -> Kept<B> {
+        Kept { layers, states: vec![] }
+    }
+
+    fn see(&mut self, layer: usize, state: &Tensor<B, 2>) {
+        if self.layers.contains(&layer) {
+            self.states.push(state.clone());
+        }
+    }
 }
 
 /// The prefix of the decoder's canonical names.
@@ -147,21 +178,27 @@ impl<B: Kernels> Language<B> {
     /// a cache, `tokens` are those after the cached ones.
     pub fn forward(
         &self,
+        x: Tensor<B, 2>,
+        batch: usize,
+        cache: Option<&mut Cache<B>>,
+        watch: Option<&mut Watch<B>>,
+    ) -> Tensor<B, 2> {
+        self.normed(self.through(0..self.depth(), x, batch, cache, watch))
+    }
+
+    /// The output of the last of a run of layers, given the input of the first.
+    pub fn through(
+        &self,
+        layers: Range<usize>,
         mut x: Tensor<B, 2>,
         batch: usize,
         mut cache: Option<&mut Cache<B>>,
         mut watch: Option<&mut Watch<B>>,
     ) -> Tensor<B, 2> {
-        for index in 0..self.layers.len() {
-            let taps = watch.as_deref_mut().map(|watch| &mut watch.taps).filter(|taps| taps.layers.contains(&index));
-            x = self.layer(index, x, batch, cache.as_deref_mut(), taps);
-            if let Some(watch) = watch.as_deref_mut()
-                && watch.layer == index
-            {
-                watch.hidden = Some(x.clone());
-            }
+        for index in layers {
+            x = self.layer(index, x, batch, cache.as_deref_mut(), watch.as_deref_mut());
         }
-        self.normed(x)
+        x
     }
 
     /// How many layers there are.
@@ -176,7 +213,7 @@ impl<B: Kernels> Language<B> {
         x: Tensor<B, 2>,
         batch: usize,
         cache: Option<&mut Cache<B>>,
-        taps: Option<&mut Taps<B>>,
+        watch: Option<&mut Watch<B>>,
     ) -> Tensor<B, 2> {
         let layer = &self.layers[index];
         if layer.drops() {
@@ -184,7 +221,7 @@ impl<B: Kernels> Language<B> {
             let seed = self.dropout_seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(index as u64);
             B::seed(&x.device(), seed);
         }
-        layer.forward(x, batch, index, &self.config, cache, taps)
+        layer.forward(x, batch, index, &self.config, cache, watch)
     }
 
     /// The last layer's output, normalised for the head.
@@ -210,11 +247,16 @@ where
 {
     /// The inputs of all layers and the output of the last, without a graph: `depth + 1` tensors
     /// `[batch · tokens, hidden]`.
-    pub fn states(&self, x: Tensor<B::InnerBackend, 2>, batch: usize) -> Vec<Tensor<B::InnerBackend, 2>> {
+    pub fn states(
+        &self,
+        x: Tensor<B::InnerBackend, 2>,
+        batch: usize,
+        mut watch: Option<&mut Watch<B::InnerBackend>>,
+    ) -> Vec<Tensor<B::InnerBackend, 2>> {
         let plain = self.transferred(&Detached);
         let mut states = vec![x];
         for index in 0..plain.depth() {
-            states.push(plain.layer(index, states[index].clone(), batch, None, None));
+            states.push(plain.layer(index, states[index].clone(), batch, None, watch.as_deref_mut()));
         }
         states
     }
@@ -268,8 +310,13 @@ impl<B: Kernels> Layer<B> {
         index: usize,
         config: &TextConfig,
         cache: Option<&mut Cache<B>>,
-        mut taps: Option<&mut Taps<B>>,
+        watch: Option<&mut Watch<B>>,
     ) -> Tensor<B, 2> {
+        let (mut taps, mut outputs, mut attentions) = match watch {
+            Some(Watch { taps, outputs, attentions }) => (Some(taps), Some(outputs), Some(attentions)),
+            None => (None, None, None),
+        };
+        taps = taps.filter(|taps| taps.layers.contains(&index));
         let epsilon = config.rms_norm_eps as f32;
         let queries = x.dims()[0] / batch;
         let normed = rms_norm(x.clone(), self.input_norm.clone(), epsilon);
@@ -290,11 +337,19 @@ impl<B: Kernels> Layer<B> {
             rope: Some(config.rope_theta as f32),
         };
         let attended = grouped_attention(query, key, value, heads);
-        let x = x + self.output.forward(attended, taps.as_deref_mut());
+        let attended = self.output.forward(attended, taps.as_deref_mut());
+        if let Some(attentions) = &mut attentions {
+            attentions.see(index, &attended);
+        }
+        let x = x + attended;
         let normed = rms_norm(x.clone(), self.post_norm.clone(), epsilon);
         let gate = self.gate.forward(normed.clone(), taps.as_deref_mut());
         let up = self.up.forward(normed, taps.as_deref_mut());
-        x + self.down.forward(swiglu(gate, up), taps)
+        let x = x + self.down.forward(swiglu(gate, up), taps);
+        if let Some(outputs) = &mut outputs {
+            outputs.see(index, &x);
+        }
+        x
     }
 }
 

@@ -54,6 +54,13 @@ pub struct Taps<B: Backend> {
     pub taps: Vec<Tap<B>>,
 }
 
+impl<B: Backend> Taps<B> {
+    /// Taps the linear layers of these decoder layers.
+    pub fn of(layers: Vec<usize>) -> Taps<B> {
+        Taps { layers, taps: vec![] }
+    }
+}
+
 impl<B: Backend> Linear<B> {
     /// Applies the layer to `x` `[positions, in]`; the result is `[positions, out]`. `taps` are
     /// given where the layer's per-sample gradients are wanted, and only with an autodiff backend.

@@ -2,7 +2,7 @@
 //! kept beside a checkpoint, merging.
 
 use anyhow::{Context, ensure};
-use burn::tensor::backend::Backend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 
 use super::adapter::{LowRank, StoredAdapter};
@@ -13,6 +13,8 @@ use super::kernels::Kernels;
 use super::language;
 use super::linear::Adapter;
 use super::llava::{Llava, host};
+use super::moments::Moments;
+use super::optimizer::AdamW;
 use super::parameters::transposed;
 use super::tensors;
 use crate::text::ticked_list;
@@ -89,6 +91,22 @@ pub fn attached<B: Kernels>(model: &mut Llava<B>) -> Adapters<B> {
         }
     }
     adapters
+}
+
+/// What the optimiser knows of the adapters of a model, as it is kept.
+pub fn moments<B: Kernels + AutodiffBackend>(model: &mut Llava<B>, optimizer: &AdamW<B>) -> Moments {
+    let mut moments = Moments::default();
+    for linear in model.language.adapted_mut() {
+        let Some(Adapter { a, b, .. }) = &linear.adapter else { continue };
+        for (end, matrix) in [("lora_A", a), ("lora_B", b)] {
+            let name = format!("{}.{end}", linear.name);
+            if let Some(found) = optimizer.moments(&name) {
+                let shaped = found.clone().map(|moment| stored_matrix(moment.reshape(matrix.dims())));
+                moments.matrices.insert(name, shaped);
+            }
+        }
+    }
+    moments
 }
 
 /// Adapters as they were kept beside a checkpoint, by layer name.

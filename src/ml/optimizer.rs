@@ -111,8 +111,10 @@ pub struct Step<'a, B: AutodiffBackend> {
     pub projector_learning_rate: f64,
 }
 
-const BETAS: [f64; 2] = [0.9, 0.999];
-const EPSILON: f64 = 1e-8;
+/// β₁ and β₂.
+pub const BETAS: [f64; 2] = [0.9, 0.999];
+/// What keeps the update finite.
+pub const EPSILON: f64 = 1e-8;
 
 impl<B: AutodiffBackend> AdamW<B> {
     /// An optimiser that has seen nothing.
@@ -123,6 +125,12 @@ impl<B: AutodiffBackend> AdamW<B> {
     /// Counts a step; to be called before the step's visitor walks.
     pub fn advance(&mut self) {
         self.steps += 1;
+    }
+
+    /// The running averages of a parameter's gradients and of their squares, flattened and not corrected for
+    /// the start; none for a parameter without gradients.
+    pub fn moments(&self, name: &str) -> Option<&[Tensor<B::InnerBackend, 1>; 2]> {
+        self.moments.get(name)
     }
 }
 

@@ -17,7 +17,7 @@ use super::optimizer::{AdamW, Collect, Gradients, Mark, Step, Trained};
 use super::precision::Precision;
 use super::projection::Projection;
 use super::samples::Inputs;
-use super::score::{Perplexity, likelihood};
+use super::score::answers;
 use crate::devices::Device;
 
 /// What is measured with.
@@ -74,7 +74,7 @@ impl Job for Measurement<'_> {
         let model = Llava::<B>::load(&checkpoint, *precision, device)?;
         let mut speeds = vec![];
         speeds.push(self.time("scores", || {
-            likelihood(&model, model.forward(&inputs, None, None), &inputs.text, Perplexity::Paper);
+            answers(&model, model.forward(&inputs, None, None), &inputs.text, false);
             Ok(())
         })?);
 

@@ -18,6 +18,8 @@ pub struct Training {
     pub trained: Trained,
     /// Passes over the samples.
     pub epochs: f64,
+    /// Passes after which it stops, with the rate as it then is; all of them without a number.
+    pub until: Option<usize>,
     /// Samples per optimiser step.
     pub batch: usize,
     /// Samples per forward pass; gradients of a step are summed over them.
@@ -57,7 +59,8 @@ pub struct Progress {
 const WINDOW: usize = 16;
 
 impl Training {
-    /// Trains `model` on `samples` and calls `report` after every optimiser step.
+    /// Trains `model` on `samples` and calls `report` after every optimiser step. Gives the optimiser as the
+    /// last step left it.
     ///
     /// # Errors
     ///
@@ -68,16 +71,22 @@ impl Training {
         model: &mut Llava<B>,
         samples: &Samples,
         mut report: impl FnMut(Progress),
-    ) -> anyhow::Result<()>
+    ) -> anyhow::Result<AdamW<B>>
     where
         B::InnerBackend: Kernels,
     {
         ensure!(!samples.is_empty(), "there are no samples to train on");
         let mut dropout = Draws::new(self.seed, "dropout");
         model.visit(&mut Mark(self.trained));
-        let batches = self.batches(&samples.lengths());
+        let lengths = samples.lengths();
+        let batches = self.batches(&lengths, self.epochs);
+        // Whole passes are drawn one after the other, so the batches of fewer are the first of all.
+        let steps = match self.until {
+            Some(until) if (until as f64) < self.epochs => self.batches(&lengths, until as f64).len(),
+            _ => batches.len(),
+        };
         let mut optimizer = AdamW::<B>::new(self.weight_decay);
-        for (step, indices) in batches.iter().enumerate() {
+        for (step, indices) in batches[..steps].iter().enumerate() {
             let mut gradients = Gradients::<B>::new();
             let mut loss = 0.0;
             for part in indices.chunks(self.micro_batch.max(1)) {
@@ -116,18 +125,18 @@ impl Training {
             });
             report(Progress {
                 step,
-                steps: batches.len(),
+                steps,
                 loss: loss / indices.len() as f32,
                 learning_rate: self.learning_rate * schedule,
             });
         }
-        Ok(())
+        Ok(optimizer)
     }
 
-    /// The samples of every optimiser step. A last batch that is not full is kept.
-    fn batches(&self, lengths: &[usize]) -> Vec<Vec<usize>> {
+    /// The samples of every optimiser step of so many passes. A last batch that is not full is kept.
+    fn batches(&self, lengths: &[usize], epochs: f64) -> Vec<Vec<usize>> {
         let mut draws = Draws::new(self.seed, "training order");
-        let total = (self.epochs * lengths.len() as f64).round() as usize;
+        let total = (epochs * lengths.len() as f64).round() as usize;
         let mut batches = Vec::new();
         let mut left = total;
         while left > 0 {
@@ -172,6 +181,7 @@ mod tests {
         Training {
             trained: Trained::Everything,
             epochs: 1.5,
+            until: None,
             batch: 4,
             micro_batch: 4,
             learning_rate: 1e-3,
@@ -189,17 +199,19 @@ mod tests {
     fn an_epoch_and_a_half_shows_every_sample_once_and_half_of_them_twice() {
         let lengths: Vec<usize> = (0..30).map(|index| 5 + index % 7).collect();
         let mut shown = vec![0; 30];
-        for index in training(true).batches(&lengths).concat() {
+        for index in training(true).batches(&lengths, 1.5).concat() {
             shown[index] += 1;
         }
         assert_eq!(shown.iter().sum::<usize>(), 45);
         assert!(shown.iter().all(|times| (1..=2).contains(times)));
-        assert_eq!(training(true).batches(&lengths), training(true).batches(&lengths));
+        assert_eq!(training(true).batches(&lengths, 1.5), training(true).batches(&lengths, 1.5));
+        let whole = training(true).batches(&lengths, 4.0);
+        assert_eq!(training(true).batches(&lengths, 2.0), whole[..whole.len() / 2], "fewer passes are the first ones");
     }
 
     #[test]
     fn the_given_order_is_kept_where_it_is_asked_for() {
-        assert_eq!(training(false).batches(&[5; 8]).concat(), [0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3]);
+        assert_eq!(training(false).batches(&[5; 8], 1.5).concat(), [0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3]);
     }
 
     #[test]

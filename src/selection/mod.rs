@@ -20,6 +20,7 @@ pub mod maps;
 pub mod metrics;
 pub mod random;
 pub mod sampler;
+pub mod scorers;
 pub mod significance;
 pub mod vectors;
 

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::Execution;
+use crate::selection::scorers;
 
 /// The declaration of a stage kind.
 #[derive(Debug, Clone, Deserialize)]
@@ -48,7 +49,7 @@ pub struct Input {
     #[serde(default)]
     pub optional: bool,
     /// The settings with which the slot is used. With others it is not: what is wired to it is not
-    /// even planned.
+    /// even planned. `@scorers` and its like stand for a list that the program knows.
     #[serde(default)]
     pub when: When,
 }
@@ -59,7 +60,7 @@ pub struct Input {
 #[serde(from = "Conditions")]
 pub struct When(Vec<Condition>);
 
-/// Param name → the values that are meant. All params named must agree.
+/// Param name → the values that are meant; of a list, one of its items. All params named must agree.
 pub type Condition = IndexMap<String, Vec<Value>>;
 
 /// How a declaration writes conditions.
@@ -92,8 +93,12 @@ impl When {
 
     /// Whether the slot is used where the params have these values.
     pub fn holds(&self, params: &Map<String, Value>) -> bool {
+        let meant = |value: &Value, values: &[Value]| match value {
+            Value::Array(items) => items.iter().any(|item| values.contains(item)),
+            _ => values.contains(value),
+        };
         let agrees =
-            |(param, values): (&String, &Vec<Value>)| params.get(param).is_some_and(|value| values.contains(value));
+            |(param, values): (&String, &Vec<Value>)| params.get(param).is_some_and(|value| meant(value, values));
         self.is_always() || self.0.iter().any(|condition| condition.iter().all(agrees))
     }
 }
@@ -124,7 +129,8 @@ pub struct Param {
     /// Whether `null` is a value; then it is also the default.
     #[serde(default)]
     pub optional: bool,
-    /// The values of a `choice`, or of the items of a `choices`.
+    /// The values of a `choice`, or of the items of a `choices`. `@scorers` and its like stand for a list
+    /// that the program knows.
     #[serde(default)]
     pub values: Vec<String>,
     /// The least value of a number.
@@ -166,7 +172,13 @@ impl Signature {
     ///
     /// If the text is not a declaration, or names a param in `when` that it does not declare.
     pub fn parse(text: &str) -> Result<Signature, String> {
-        let signature: Signature = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+        let mut signature: Signature = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+        for param in signature.params.values_mut() {
+            param.values = spelt_out(&param.values, String::as_str, str::to_string)?;
+        }
+        for values in signature.inputs.values_mut().flat_map(|input| input.when.0.iter_mut().flat_map(IndexMap::values_mut)) {
+            *values = spelt_out(values, |value| value.as_str().unwrap_or_default(), |word| Value::from(word))?;
+        }
         for (slot, input) in &signature.inputs {
             let mut named = input.when.conditions().iter().flat_map(IndexMap::keys);
             if let Some(param) = named.find(|param| !signature.params.contains_key(*param)) {
@@ -175,6 +187,19 @@ impl Signature {
         }
         Ok(signature)
     }
+}
+
+/// A list with the words in place of the names of lists, such as `@scorers`: what the program knows is not
+/// repeated in declarations.
+fn spelt_out<T: Clone>(items: &[T], word: fn(&T) -> &str, item: fn(&str) -> T) -> Result<Vec<T>, String> {
+    let spell = |found: &T| match word(found) {
+        name if name.starts_with('@') => match scorers::list(name) {
+            Some(words) => Ok(words.into_iter().map(item).collect()),
+            None => Err(format!("there is no list `{name}`")),
+        },
+        _ => Ok(vec![found.clone()]),
+    };
+    Ok(items.iter().map(spell).collect::<Result<Vec<Vec<T>>, String>>()?.concat())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::bail;
 
 use crate::artifact::{Clusters, Pool, Scores, Vectors, align};
+use crate::selection::scorers;
 use crate::text::{count, ticked_list};
 
 /// How many samples an error names.
@@ -70,8 +71,7 @@ pub struct Column {
     /// One score per sample, as the scorer gave it.
     pub raw: Vec<f32>,
     /// The same on the scale on which scores are compared: perplexity as its logarithm, all others
-    /// as they are. Perplexities differ by orders of magnitude; their logarithms, mean negative
-    /// log-likelihoods, fill histograms and strata evenly. No order of samples changes.
+    /// as they are.
     pub scaled: Vec<f64>,
 }
 
@@ -89,12 +89,11 @@ impl Column {
 ///
 /// Beside those of reading, if a scorer is missing or a score is not finite; the samples are named.
 pub fn scores(directory: &Path, ids: &[String], wanted: Option<&str>) -> anyhow::Result<Vec<Column>> {
-    /// Files hold columns in alphabetical order; of equal scorers the first here is preferred.
-    const ORDER: [&str; 5] = ["perplexity", "el2n", "entropy", "grounding", "grand"];
     let scores = Scores::read(directory)?;
     let rows = align(ids, &scores.ids, "scores")?;
     let mut names: Vec<&String> = scores.columns.keys().collect();
-    names.sort_by_key(|name| ORDER.iter().position(|known| known == name).unwrap_or(ORDER.len()));
+    // Files hold columns in alphabetical order; of equal scorers the first in documentation is preferred.
+    names.sort_by_key(|name| scorers::place(name));
     if let Some(wanted) = wanted {
         let all = ticked_list(&names);
         names.retain(|name| *name == wanted);
@@ -105,7 +104,8 @@ pub fn scores(directory: &Path, ids: &[String], wanted: Option<&str>) -> anyhow:
     let mut columns = Vec::new();
     for name in names {
         let raw: Vec<f32> = rows.iter().map(|row| scores.columns[name][*row]).collect();
-        let scale = |score: &f32| if name == "perplexity" { f64::from(*score).ln() } else { f64::from(*score) };
+        let scorer = scorers::named(name);
+        let scale = |score: &f32| scorer.map_or(f64::from(*score), |scorer| scorer.scaled(*score));
         let scaled: Vec<f64> = raw.iter().map(scale).collect();
         refuse((0..ids.len()).filter(|sample| !scaled[*sample].is_finite()), ids, &format!("the score by `{name}`"))?;
         columns.push(Column { scorer: name.clone(), raw, scaled });

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use runner::ml::answer::{decode, would_answer_right};
 use runner::ml::config::LlavaConfig;
-use runner::ml::language::Watch;
-use runner::ml::linear::Taps;
+use runner::ml::language::{Kept, Watch};
 use runner::ml::llava::{Llava, host};
 use runner::ml::loss::{Targets, sum_of_sample_losses};
 use runner::ml::samples::Inputs;
-use runner::ml::score::{Perplexity, entropy_of_all_positions, likelihood};
+use runner::ml::score::{answers, entropies};
 use runner::ml::tensors::Tensor;
+use runner::selection::scorers::{self, Formulas, Version};
 use serde::Deserialize;
 
 use super::support::{
@@ -90,9 +90,9 @@ impl Known<'_> {
     fn check_hidden_states(&self, model: &Llava<Plain>, config: &LlavaConfig, inputs: &Inputs) {
         let mut states = without_padding(&host(model.embed(inputs)), &inputs.text);
         for layer in 0..config.text.layers - 1 {
-            let mut watch = Watch { taps: Taps { layers: vec![], taps: vec![] }, layer, hidden: None };
+            let mut watch = Watch { outputs: Kept::of(vec![layer]), ..Watch::default() };
             model.forward(inputs, None, Some(&mut watch));
-            let hidden = host(watch.hidden.expect("the layer is in the model"));
+            let hidden = host(watch.outputs.states.pop().expect("the layer is in the model"));
             states.extend(without_padding(&hidden, &inputs.text));
         }
         states.extend(without_padding(&host(model.forward(inputs, None, None)), &inputs.text));
@@ -116,15 +116,24 @@ impl Known<'_> {
 
     fn check_scores(&self, model: &Llava<Plain>, inputs: &Inputs) {
         let hidden = model.forward(inputs, None, None);
-        let ours = likelihood(model, hidden.clone(), &inputs.text, Perplexity::Paper);
-        let logs: Vec<f32> = ours.perplexity.iter().map(|value| value.ln()).collect();
+        let mut evidence = answers(model, hidden.clone(), &inputs.text, false);
+        for (evidence, entropies) in evidence.iter_mut().zip(entropies(model, hidden, &inputs.text)) {
+            evidence.everywhere = entropies;
+        }
+        let scores = |name: &str, formulas: Formulas| -> Vec<f32> {
+            let scorer = scorers::named(name).expect("it is a scorer");
+            evidence.iter().map(|evidence| scorer.score(evidence, &formulas)).collect()
+        };
+        let paper = Formulas::default();
+        let reference = Formulas { perplexity: Version::Reference, positions: Version::Reference };
+        let perplexity = scores("perplexity", paper);
+        let logs: Vec<f32> = perplexity.iter().map(|value| value.ln()).collect();
         self.close("losses", &logs, TOLERANCE);
-        self.close("perplexity", &ours.perplexity, 10.0 * TOLERANCE);
-        self.close("el2n", &ours.el2n, TOLERANCE);
-        self.close("entropy", &ours.entropy, TOLERANCE);
-        let reference = likelihood(model, hidden.clone(), &inputs.text, Perplexity::Reference);
-        self.close("reference_perplexity", &reference.perplexity, 10.0 * TOLERANCE);
-        self.close("entropy_all", &entropy_of_all_positions(model, hidden, &inputs.text), TOLERANCE);
+        self.close("perplexity", &perplexity, 10.0 * TOLERANCE);
+        self.close("el2n", &scores("el2n", paper), TOLERANCE);
+        self.close("entropy", &scores("entropy", paper), TOLERANCE);
+        self.close("reference_perplexity", &scores("perplexity", reference), 10.0 * TOLERANCE);
+        self.close("entropy_all", &scores("entropy", reference), TOLERANCE);
         // The loss that transformers returns is the mean over the tokens of all samples.
         let targets = Targets::of(&inputs.text);
         let weighted = logs.iter().zip(&targets.counts).map(|(loss, count)| loss * *count as f32).sum::<f32>();

@@ -79,6 +79,7 @@ fn training(known: &Known, run: &Run, trained: Trained, micro_batch: usize) -> T
     Training {
         trained,
         epochs: known.epochs,
+        until: None,
         batch: known.batch,
         micro_batch,
         learning_rate: run.rate,

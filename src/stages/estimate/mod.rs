@@ -7,11 +7,12 @@
 mod pass;
 mod shape;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::selection::scorers::{self, Formulas, Need, Version};
 use crate::stage::Execution;
 use pass::{Pass, Sample};
 pub use shape::Shape;
@@ -95,7 +96,8 @@ pub fn estimate(known: &Known<'_>) -> Estimate {
         "select" => known.fewer("subset"),
         "prune" => known.fewer("pool"),
         "gradient" => known.with_model("pool", Known::gradient),
-        "score" => known.with_model("pool", Known::score),
+        "score" if known.scores_by_model() => known.with_model("pool", Known::score),
+        "score" => known.written_scores(known.samples("pool")),
         "train" => known.with_model("data", Known::train),
         "evaluate" => known.with_model("", Known::evaluate),
         "cluster" => known.cluster(),
@@ -215,32 +217,82 @@ impl Known<'_> {
         (chosen.len().max(1) as f64, lowest.unwrap_or(middle))
     }
 
+    /// The decoder layers that a list param names, or so many as it has by default.
+    fn listed(&self, param: &str, default: f64) -> f64 {
+        self.params.get(param).and_then(Value::as_array).map_or(default, |layers| layers.len() as f64)
+    }
+
     fn gradient(&self, pass: &Pass<'_>, samples: Option<f64>) -> Estimate {
         let (layers, lowest) = self.layers(pass.shape);
         let share = pass.above(lowest);
         let adapter = layers * pass.shape.adapter(self.number("rank").unwrap_or(0.0));
-        let dimensions = self.number("dimensions").unwrap_or(0.0);
-        // The adapters' gradients of a sample, and their product with the projection.
-        let vector = 2.0 * pass.sample.tokens * adapter + 2.0 * adapter * dimensions;
-        let hidden = pass.shape.text.hidden_size as f64;
+        let projected = self.number("dimensions").unwrap_or(0.0);
+        let (zeroth, shared) = (self.word("order") == "zeroth", self.word("probes_of") != "sample");
+        let dimensions = match (self.word("gradient"), self.word("projection")) {
+            ("none", _) => 0.0,
+            _ if zeroth && shared => self.number("probes").unwrap_or(0.0),
+            (_, "none") if !zeroth => adapter,
+            _ => projected,
+        };
+        // The adapters' gradients of a sample, and their product with a dense projection.
+        let formed = 2.0 * pass.sample.tokens * adapter;
+        let projection = 2.0 * adapter * dimensions;
+        let vector = match self.word("projection") {
+            _ if zeroth && shared => 0.0,
+            "factorized" | "none" if !zeroth => formed,
+            _ if zeroth => projection,
+            _ => formed + projection,
+        };
+        let (more, memory) = match self.word("gradient") {
+            "none" => (0.0, pass.forward_memory()),
+            _ if zeroth => {
+                let passes = 2.0 * self.number("probes").unwrap_or(0.0);
+                let above = pass.decoder_above(share) + 4.0 * pass.sample.tokens * adapter;
+                (passes * above + vector, pass.forward_memory() + adapter * 4.0)
+            }
+            _ => (pass.backward(share) + vector, pass.backward_memory(share) + adapter * 4.0),
+        };
+        let width = pass.shape.text.hidden_size as f64;
+        let hidden = match self.word("hidden") {
+            "concept" => {
+                let layers = (pass.shape.text.num_hidden_layers as f64).min(5.0);
+                2.0 * width * self.listed("concept_layers", layers)
+            }
+            _ => width,
+        };
         let rows = |dimensions: f64| Extent { samples, dimensions: Some(dimensions), ..Extent::default() };
         Estimate {
-            operations: samples.map(|samples| samples * (pass.forward() + pass.backward(share) + vector)),
-            memory: Some(pass.weights() + self.micro_batch() * (pass.backward_memory(share) + adapter * 4.0)),
+            operations: samples.map(|samples| samples * (pass.forward() + more)),
+            memory: Some(pass.weights() + self.micro_batch() * memory),
             disk: samples.map(|samples| samples * ((dimensions + hidden) * 4.0 + 2.0 * ID)),
             outputs: BTreeMap::from([("gradient", rows(dimensions)), ("hidden", rows(hidden))]),
             unknown: None,
         }
     }
 
-    fn score(&self, pass: &Pass<'_>, samples: Option<f64>) -> Estimate {
-        let scorers: Vec<&str> = match self.params.get("scorers") {
+    /// Whether the scorers of a score stage need a model.
+    fn scores_by_model(&self) -> bool {
+        let by_model = |name: &str| {
+            scorers::named(name).is_none_or(|scorer| !scorer.needs(&Formulas::default()).contains(&Need::Influences))
+        };
+        self.scorers().into_iter().any(by_model)
+    }
+
+    fn scorers(&self) -> Vec<&str> {
+        match self.params.get("scorers") {
             Some(Value::Array(scorers)) => scorers.iter().filter_map(Value::as_str).collect(),
             _ => Vec::new(),
-        };
+        }
+    }
+
+    fn score(&self, pass: &Pass<'_>, samples: Option<f64>) -> Estimate {
+        let reference = |param: &str| if self.word(param) == "reference" { Version::Reference } else { Version::Paper };
+        let formulas = Formulas { perplexity: reference("perplexity"), positions: reference("positions") };
+        let found = self.scorers().into_iter().filter_map(scorers::named);
+        let needs: HashSet<Need> = found.flat_map(|scorer| scorer.needs(&formulas)).copied().collect();
         let mut operations = pass.forward();
         let mut memory = pass.forward_memory();
-        if scorers.contains(&"grounding") && pass.sample.images > 0.0 {
+        if needs.contains(&Need::Blind) && pass.sample.images > 0.0 {
             // The features of an image of zeros are always the same.
             let removed = pass.sample.images * pass.shape.image_tokens();
             let tokens = match self.word("blind_image") {
@@ -249,7 +301,7 @@ impl Known<'_> {
             };
             operations += Pass { sample: Sample { tokens, images: 0.0 }, ..*pass }.decoder();
         }
-        if scorers.contains(&"grand") {
+        if needs.contains(&Need::Gradient) {
             let share = pass.above(self.layers(pass.shape).1);
             operations += pass.backward(share);
             memory = pass.backward_memory(share);
@@ -257,9 +309,16 @@ impl Known<'_> {
         Estimate {
             operations: samples.map(|samples| samples * operations),
             memory: Some(pass.weights() + self.micro_batch() * memory),
-            disk: samples.map(|samples| samples * (4.0 * scorers.len() as f64 + ID)),
+            ..self.written_scores(samples)
+        }
+    }
+
+    /// Scores by vectors alone: a product with each task's direction, for which the tasks are not known yet.
+    fn written_scores(&self, samples: Option<f64>) -> Estimate {
+        Estimate {
+            disk: samples.map(|samples| samples * (4.0 * self.scorers().len() as f64 + ID)),
             outputs: BTreeMap::from([("scores", Extent { samples, ..Extent::default() })]),
-            unknown: None,
+            ..Estimate::default()
         }
     }
 
@@ -278,12 +337,14 @@ impl Known<'_> {
             false => pass.decoder() + 2.0 * projector * patches,
         };
         let trained = if lora { adapter + projector } else { pass.shape.parameters() };
-        let passes = samples.map(|samples| samples * self.number("epochs").unwrap_or(1.0));
+        let epochs = self.number("epochs").unwrap_or(1.0).min(self.number("until").unwrap_or(f64::INFINITY));
+        let passes = samples.map(|samples| samples * epochs);
+        let moments = if self.params.get("keep_optimizer") == Some(&Value::Bool(true)) { 2.0 } else { 0.0 };
         let micro_batch = self.micro_batch().min(self.number("batch").unwrap_or(f64::INFINITY));
         Estimate {
             operations: passes.map(|passes| passes * (pass.forward() + pass.backward(1.0) + more)),
             memory: Some(pass.weights() + Pass::trained(trained) + micro_batch * pass.backward_memory(1.0)),
-            disk: Some(pass.weights() + 4.0 * adapter),
+            disk: Some(pass.weights() + 4.0 * adapter * (1.0 + moments)),
             ..Estimate::default()
         }
     }
@@ -367,6 +428,38 @@ mod tests {
         assert!(near(made.operations.unwrap(), 1000.0 * 18.6e12, 2.0), "{made:?}");
         // 14.1 GB of weights and 8 samples of 17 layers without checkpointing.
         assert!(near(made.memory.unwrap(), 14.13e9 + 8.0 * (17.0 * 0.2043e9 + 0.218e9 + 0.04e9), 1.0), "{made:?}");
+    }
+
+    #[test]
+    fn vectors_without_a_backward_pass_cost_forward_passes() {
+        let story = Story::new();
+        let of = |params: Value| {
+            let mut all =
+                json!({"dimensions": 8192, "rank": 128, "layers": [15], "precision": "bf16", "max_length": 2048});
+            all.as_object_mut().unwrap().extend(params.as_object().unwrap().clone());
+            story.of("gradient", all, &[story.model(), samples("pool", 1000.0)])
+        };
+        let (first, none) = (of(json!({})), of(json!({"gradient": "none", "hidden": "concept"})));
+        assert!(near(first.operations.unwrap() / none.operations.unwrap(), 1.55, 2.0), "{first:?} {none:?}");
+        assert!(none.memory.unwrap() < first.memory.unwrap());
+        assert_eq!(
+            (none.outputs["gradient"].dimensions, none.outputs["hidden"].dimensions),
+            (Some(0.0), Some(40_960.0))
+        );
+        // 128 passes through 17 of 32 layers.
+        let zeroth = of(json!({"order": "zeroth", "probes": 64}));
+        assert!(near(zeroth.operations.unwrap() / none.operations.unwrap(), 1.0 + 128.0 * 0.53, 4.0), "{zeroth:?}");
+        assert_eq!(zeroth.outputs["gradient"].dimensions, Some(64.0));
+        let cheaper = of(json!({"projection": "factorized"}));
+        assert!(cheaper.operations.unwrap() < first.operations.unwrap());
+        assert_eq!(of(json!({"projection": "none"})).outputs["gradient"].dimensions, Some(9_994_240.0));
+    }
+
+    #[test]
+    fn influence_alone_needs_no_model() {
+        let story = Story::new();
+        let made = story.of("score", json!({"scorers": ["influence"]}), &[samples("pool", 9.0)]);
+        assert_eq!((made.operations, made.outputs["scores"].samples, made.unknown), (None, Some(9.0), None));
     }
 
     #[test]

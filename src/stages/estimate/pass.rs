@@ -43,6 +43,11 @@ impl Pass<'_> {
         self.shape.layers_forward(self.sample.tokens) + self.shape.head_forward(self.sample.tokens)
     }
 
+    /// Operations of this share of the decoder layers, counted from the top, and of the head.
+    pub fn decoder_above(&self, share: f64) -> f64 {
+        self.shape.layers_forward(self.sample.tokens) * share + self.shape.head_forward(self.sample.tokens)
+    }
+
     /// Operations of tower and projector.
     pub fn images(&self) -> f64 {
         self.sample.images * self.shape.image_forward()

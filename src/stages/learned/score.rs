@@ -1,29 +1,35 @@
 //! The stage kind `score`: importance scores of every sample under a model.
 
-use anyhow::bail;
+use std::collections::HashSet;
+
+use anyhow::{Context as _, bail, ensure};
+use indexmap::IndexMap;
 use serde::Deserialize;
 
 use super::gradient::chosen_layers;
 use super::preparation::{Adapted, Windows, adapters, encode};
-use crate::artifact::ScoresWriter;
+use crate::artifact::{Influences, PoolReader, Sample, ScoresWriter, Vectors, align};
 use crate::ml::batch::batches_by_length;
 use crate::ml::device::{self, Compute, Job};
 use crate::ml::gradient::{Extraction, length};
 use crate::ml::llava::{Llava, host};
 use crate::ml::precision::Precision;
 use crate::ml::samples::{Inputs, Item, Samples};
-use crate::ml::score::{Likelihood, Perplexity, entropy_of_all_positions, likelihood};
+use crate::ml::score::{answers, entropies, losses};
 use crate::ml::weights::Checkpoint;
+use crate::selection::scorers::{self, Evidence, Formulas, Need, Scorer, Version, influence};
 use crate::stage::{Context, Stage};
+use crate::text::ticked_list;
 
 /// See `stages/score.yaml`.
 pub struct Score;
 
 #[derive(Deserialize)]
 struct Params {
-    scorers: Vec<Scorer>,
-    perplexity: Perplexity,
-    positions: Positions,
+    scorers: Vec<String>,
+    weight: f64,
+    perplexity: Version,
+    positions: Version,
     blind_image: BlindImage,
     layers: Option<Vec<usize>>,
     rank: usize,
@@ -31,23 +37,6 @@ struct Params {
     max_length: usize,
     precision: Precision,
     seed: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Scorer {
-    Perplexity,
-    El2n,
-    Entropy,
-    Grounding,
-    Grand,
-}
-
-#[derive(PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Positions {
-    Paper,
-    Reference,
 }
 
 #[derive(PartialEq, Eq, Deserialize)]
@@ -72,139 +61,241 @@ struct Run<'a> {
     params: Params,
 }
 
-/// The model, and what GraNd needs besides.
-struct Models<B: Compute> {
-    plain: Llava<B>,
-    grand: Option<(Llava<B::Differentiable>, Adapted<B>, Extraction)>,
-}
-
 impl Job for Run<'_> {
     type Output = ();
 
     fn run<B: Compute>(self, device: &B::Device) -> anyhow::Result<()> {
         let Run { context, params } = self;
-        let checkpoint = Checkpoint::read(context.input("model")?)?;
+        let formulas = Formulas { perplexity: params.perplexity, positions: params.positions };
+        let named = |name: &String| scorers::named(name).with_context(|| format!("there is no scorer `{name}`"));
+        let scorers: Vec<&dyn Scorer> = params.scorers.iter().map(named).collect::<anyhow::Result<_>>()?;
+        let needs: HashSet<Need> = scorers.iter().flat_map(|scorer| scorer.needs(&formulas)).copied().collect();
         let pool = Windows::open(context, "pool")?;
-        let models = models::<B>(context, &params, &checkpoint, device)?;
-        let removed = params.scorers.contains(&Scorer::Grounding) && params.blind_image == BlindImage::Removed;
-        let names: Vec<&str> = params.scorers.iter().map(|scorer| scorer.name()).collect();
+        let models = match needs.iter().any(|need| *need != Need::Influences) {
+            true => Some(Models::<B>::load(context, &params, &needs, device)?),
+            false => None,
+        };
+        let mut influences = match needs.contains(&Need::Influences) {
+            true => Some(Influencing::read(context, &params)?),
+            false => None,
+        };
+        let names: Vec<&str> = scorers.iter().map(|scorer| scorer.name()).collect();
         let mut scores = ScoresWriter::create(context.output("scores")?, pool.len(), &names)?;
         let mut done = 0;
         for window in pool.windows()? {
             let (samples, items) = window?;
-            let encoded = encode(context, &checkpoint, &items, params.max_length)?;
-            let blind = removed.then(|| {
-                let items: Vec<_> = items.iter().map(Item::without_images).collect();
-                encode(context, &checkpoint, &items, params.max_length)
-            });
-            let blind = blind.transpose()?;
-            let mut columns = vec![vec![f32::NAN; samples.len()]; params.scorers.len()];
-            for indices in batches_by_length(&encoded.lengths(), context.execution().micro_batch) {
-                let scored = score(&params, &models, &encoded, blind.as_ref(), &indices)?;
-                for (column, values) in columns.iter_mut().zip(scored) {
-                    for (index, value) in indices.iter().zip(values) {
-                        column[*index] = value;
+            let seen = models.as_ref().map(|models| models.encode(context, &params, &items)).transpose()?;
+            let batches = match &seen {
+                Some(seen) => batches_by_length(&seen.whole.lengths(), context.execution().micro_batch),
+                None => vec![(0..samples.len()).collect()],
+            };
+            let mut columns = vec![vec![f32::NAN; samples.len()]; scorers.len()];
+            let mut influences = influences.as_mut().map(|influences| influences.of(&samples)).transpose()?;
+            for indices in batches {
+                let mut evidence = match (&models, &seen) {
+                    (Some(models), Some(seen)) => models.evidence(&needs, seen, &indices)?,
+                    _ => vec![Evidence::default(); indices.len()],
+                };
+                for (index, evidence) in indices.iter().zip(&mut evidence) {
+                    if let Some(influences) = &mut influences {
+                        evidence.influences = std::mem::take(&mut influences[*index]);
+                    }
+                    for (column, scorer) in columns.iter_mut().zip(&scorers) {
+                        column[*index] = scorer.score(evidence, &formulas);
                     }
                 }
                 done += indices.len();
                 context.progress(done, pool.len(), "samples");
             }
             for (name, values) in names.iter().zip(&columns) {
-                let wrong: Vec<usize> = (0..values.len()).filter(|index| !values[*index].is_finite()).collect();
+                let wrong = (0..values.len()).filter(|index| !values[*index].is_finite());
+                let wrong: Vec<&str> = wrong.map(|index| samples[index].id.as_str()).collect();
                 if !wrong.is_empty() {
-                    bail!("the {name} is not finite for the samples {}", encoded.names(&wrong));
+                    bail!("the {name} is not finite for the samples {}", shortened(&wrong));
                 }
             }
             let ids: Vec<&str> = samples.iter().map(|sample| sample.id.as_str()).collect();
             scores.append(&ids, &columns.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
         }
-        scores.finish()
+        scores.finish()?;
+        match influences {
+            Some(influences) => influences.sums.write(context.output("scores")?),
+            None => Ok(()),
+        }
     }
 }
 
-fn models<B: Compute>(
-    context: &Context<'_>,
-    params: &Params,
-    checkpoint: &Checkpoint,
-    device: &B::Device,
-) -> anyhow::Result<Models<B>> {
-    let plain = Llava::load(checkpoint, params.precision, device)?;
-    let grand = match params.scorers.contains(&Scorer::Grand) {
-        true => {
-            let layers = chosen_layers(params.layers.clone(), checkpoint.config.text.layers)?;
-            let adapted = adapters(checkpoint, params.rank, params.alpha, params.seed, device)?;
-            let checkpointing = context.execution().gradient_checkpointing;
-            let extraction = Extraction { layers, scale: adapted.scale, checkpointing };
-            Some((plain.differentiable(), adapted, extraction))
-        }
-        false => None,
-    };
-    Ok(Models { plain, grand })
+/// The first few names of a list.
+fn shortened(names: &[&str]) -> String {
+    const SHOWN: usize = 8;
+    let shown = ticked_list(names.iter().take(SHOWN));
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
-/// One column per scorer of one batch.
-fn score<B: Compute>(
-    params: &Params,
-    models: &Models<B>,
-    samples: &Samples,
-    blind: Option<&Samples>,
-    indices: &[usize],
-) -> anyhow::Result<Vec<Vec<f32>>> {
-    let inputs = samples.batch(indices)?;
-    let model = &models.plain;
-    let hidden = model.forward(&inputs, None, None);
-    let seen = likelihood(model, hidden.clone(), &inputs.text, params.perplexity);
-    let mut column = |scorer: &Scorer| {
-        anyhow::Ok(match scorer {
-            Scorer::Perplexity => seen.perplexity.clone(),
-            Scorer::El2n => seen.el2n.clone(),
-            Scorer::Entropy => match params.positions {
-                Positions::Paper => seen.entropy.clone(),
-                Positions::Reference => entropy_of_all_positions(model, hidden.clone(), &inputs.text),
-            },
-            Scorer::Grounding => grounding(model, blind.unwrap_or(samples), &inputs, &seen, indices)?,
-            Scorer::Grand => {
-                let (model, adapted, extraction) = models.grand.as_ref().expect("BUG: GraNd has its model");
-                let gradients = extraction.run(model, &adapted.adapters, &inputs)?.gradients;
-                let width = gradients.dims()[1];
-                host(gradients).chunks_exact(width).map(|row| length(row) as f32).collect()
+/// The model, and what gradients need besides.
+struct Models<B: Compute> {
+    checkpoint: Checkpoint,
+    plain: Llava<B>,
+    gradient: Option<(Llava<B::Differentiable>, Adapted<B>, Extraction)>,
+    /// Whether a second encoding without the images is needed.
+    removed: bool,
+}
+
+/// A window of samples in tokens.
+struct Seen {
+    whole: Samples,
+    /// As the blind pass sees them, but for images of zeros.
+    blind: Option<Samples>,
+}
+
+impl<B: Compute> Models<B> {
+    fn load(
+        context: &Context<'_>,
+        params: &Params,
+        needs: &HashSet<Need>,
+        device: &B::Device,
+    ) -> anyhow::Result<Models<B>> {
+        let checkpoint = Checkpoint::read(context.input("model")?)?;
+        let plain = Llava::load(&checkpoint, params.precision, device)?;
+        let gradient = match needs.contains(&Need::Gradient) {
+            true => {
+                let layers = chosen_layers(params.layers.clone(), checkpoint.config.text.layers)?;
+                let adapted = adapters(&checkpoint, params.rank, params.alpha, params.seed, device)?;
+                let checkpointing = context.execution().gradient_checkpointing;
+                let extraction = Extraction { layers, scale: adapted.scale, checkpointing };
+                Some((plain.differentiable(), adapted, extraction))
             }
-        })
-    };
-    params.scorers.iter().map(&mut column).collect()
-}
-
-/// Perplexity without the images over perplexity with them. Without images: 1. `unsighted` are the
-/// samples as the blind pass sees them, but for images of zeros.
-fn grounding<B: Compute>(
-    model: &Llava<B>,
-    unsighted: &Samples,
-    inputs: &Inputs,
-    seen: &Likelihood,
-    indices: &[usize],
-) -> anyhow::Result<Vec<f32>> {
-    let mut column = vec![1.0; indices.len()];
-    let sighted: Vec<usize> = (0..indices.len()).filter(|place| inputs.text.images[*place] > 0).collect();
-    if sighted.is_empty() {
-        return Ok(column);
+            false => None,
+        };
+        let removed = needs.contains(&Need::Blind) && params.blind_image == BlindImage::Removed;
+        Ok(Models { checkpoint, plain, gradient, removed })
     }
-    let asked: Vec<usize> = sighted.iter().map(|place| indices[*place]).collect();
-    let blind = unsighted.batch(&asked)?.blind();
-    let unseen = likelihood(model, model.forward(&blind, None, None), &blind.text, Perplexity::Paper);
-    for (place, numerator) in sighted.into_iter().zip(unseen.perplexity) {
-        column[place] = numerator / seen.perplexity[place];
-    }
-    Ok(column)
-}
 
-impl Scorer {
-    fn name(self) -> &'static str {
-        match self {
-            Scorer::Perplexity => "perplexity",
-            Scorer::El2n => "el2n",
-            Scorer::Entropy => "entropy",
-            Scorer::Grounding => "grounding",
-            Scorer::Grand => "grand",
+    fn encode(&self, context: &Context<'_>, params: &Params, items: &[Item]) -> anyhow::Result<Seen> {
+        let encode = |items: &[Item]| encode(context, &self.checkpoint, items, params.max_length);
+        let whole = encode(items)?;
+        let blind = match self.removed {
+            true => Some(encode(&items.iter().map(Item::without_images).collect::<Vec<_>>())?),
+            false => None,
+        };
+        Ok(Seen { whole, blind })
+    }
+
+    /// What the scorers need of one batch.
+    fn evidence(&self, needs: &HashSet<Need>, seen: &Seen, indices: &[usize]) -> anyhow::Result<Vec<Evidence>> {
+        let inputs = seen.whole.batch(indices)?;
+        let model = &self.plain;
+        let needed = |need| needs.contains(&need);
+        let mut evidence = vec![Evidence::default(); indices.len()];
+        if needed(Need::Answer) || needed(Need::Distributions) || needed(Need::Everywhere) {
+            let hidden = model.forward(&inputs, None, None);
+            if needed(Need::Answer) || needed(Need::Distributions) {
+                evidence = answers(model, hidden.clone(), &inputs.text, needed(Need::Distributions));
+            }
+            if needed(Need::Everywhere) {
+                for (evidence, entropies) in evidence.iter_mut().zip(entropies(model, hidden, &inputs.text)) {
+                    evidence.everywhere = entropies;
+                }
+            }
         }
+        if needed(Need::Blind) {
+            self.blind(seen, &inputs, indices, &mut evidence)?;
+        }
+        if let Some((model, adapted, extraction)) = &self.gradient {
+            let gradients = extraction.run(model, &adapted.adapters, &inputs)?.gradients;
+            let width = gradients.dims()[1];
+            for (evidence, row) in evidence.iter_mut().zip(host(gradients).chunks_exact(width)) {
+                evidence.gradient = length(row) as f32;
+            }
+        }
+        Ok(evidence)
+    }
+
+    /// Another pass of the samples with images, without them.
+    fn blind(&self, seen: &Seen, inputs: &Inputs, indices: &[usize], evidence: &mut [Evidence]) -> anyhow::Result<()> {
+        let sighted: Vec<usize> = (0..indices.len()).filter(|place| inputs.text.images[*place] > 0).collect();
+        if sighted.is_empty() {
+            return Ok(());
+        }
+        let asked: Vec<usize> = sighted.iter().map(|place| indices[*place]).collect();
+        let blind = seen.blind.as_ref().unwrap_or(&seen.whole).batch(&asked)?.blind();
+        let losses = losses(&self.plain, self.plain.forward(&blind, None, None), &blind.text);
+        for (place, losses) in sighted.into_iter().zip(losses) {
+            evidence[place].blind = Some(losses);
+        }
+        Ok(())
+    }
+}
+
+/// Influence on target tasks.
+struct Influencing {
+    vectors: Vectors,
+    /// The mean unit vector of each task.
+    directions: IndexMap<String, Vec<f64>>,
+    weight: f64,
+    previous: Option<(Vec<String>, Influences)>,
+    /// What was computed so far, in the order of the pool.
+    sums: Influences,
+}
+
+impl Influencing {
+    fn read(context: &Context<'_>, params: &Params) -> anyhow::Result<Influencing> {
+        let vectors = Vectors::read(context.input("vectors")?)?;
+        let targets = Vectors::read(context.input("targets")?)?;
+        ensure!(
+            vectors.dimensions == targets.dimensions,
+            "the vectors of the samples have {} dimensions and those of the targets {}: they are not by the same gradient \
+             params",
+            vectors.dimensions,
+            targets.dimensions
+        );
+        let samples = PoolReader::open(context.input("target_pool")?)?;
+        let samples: Vec<Sample> = samples.samples()?.collect::<anyhow::Result<_>>()?;
+        ensure!(!samples.is_empty(), "there are no target samples");
+        let ids: Vec<String> = samples.iter().map(|sample| sample.id.clone()).collect();
+        let rows = align(&ids, &targets.ids, "target vectors")?;
+        let task = |sample: &'_ Sample| sample.skill.clone().unwrap_or_else(|| sample.dataset.clone());
+        let tasks: Vec<String> = samples.iter().map(task).collect();
+        let directions =
+            influence::directions(tasks.iter().zip(&rows).map(|(task, row)| (task.as_str(), targets.row(*row))));
+        let previous = context.optional_input("previous").map(Influences::read).transpose()?;
+        if let Some((_, previous)) = &previous {
+            let same = previous.tasks.len() == directions.len()
+                && directions.keys().all(|task| previous.tasks.contains_key(task));
+            ensure!(
+                same,
+                "the influence of earlier checkpoints is on the tasks {}, and the targets have {}",
+                ticked_list(previous.tasks.keys()),
+                ticked_list(directions.keys())
+            );
+        }
+        let tasks = directions.keys().map(|task| (task.clone(), Vec::new())).collect();
+        Ok(Influencing { vectors, directions, weight: params.weight, previous, sums: Influences { tasks } })
+    }
+
+    /// The influence of the next samples on each task.
+    fn of(&mut self, samples: &[Sample]) -> anyhow::Result<Vec<Vec<f64>>> {
+        let ids: Vec<String> = samples.iter().map(|sample| sample.id.clone()).collect();
+        let rows = align(&ids, &self.vectors.ids, "vectors")?;
+        let before = match &self.previous {
+            Some((known, _)) => Some(align(&ids, known, "earlier influences")?),
+            None => None,
+        };
+        let mut influences = vec![Vec::with_capacity(self.directions.len()); samples.len()];
+        for (task, direction) in &self.directions {
+            let sums = self.sums.tasks.get_mut(task).expect("BUG: every task has its sums");
+            for (place, row) in rows.iter().enumerate() {
+                let mut sum = self.weight * influence::on(direction, self.vectors.row(*row));
+                if let (Some((_, previous)), Some(before)) = (&self.previous, &before) {
+                    sum += f64::from(previous.tasks[task][before[place]]);
+                }
+                influences[place].push(sum);
+                sums.push(sum as f32);
+            }
+        }
+        Ok(influences)
     }
 }

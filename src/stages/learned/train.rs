@@ -26,6 +26,7 @@ struct Params {
     alpha: f64,
     dropout: f64,
     epochs: f64,
+    until: Option<usize>,
     batch: usize,
     learning_rate: f64,
     projector_learning_rate: f64,
@@ -33,6 +34,7 @@ struct Params {
     weight_decay: f64,
     clip: f64,
     order: Order,
+    keep_optimizer: bool,
     max_length: usize,
     precision: Precision,
     seed: u64,
@@ -95,6 +97,7 @@ impl Job for Run<'_> {
         let training = Training {
             trained,
             epochs: params.epochs,
+            until: params.until,
             batch: params.batch,
             micro_batch: context.execution().micro_batch,
             learning_rate: params.learning_rate,
@@ -107,16 +110,21 @@ impl Job for Run<'_> {
             checkpointing: context.execution().gradient_checkpointing,
         };
         let mut curve = Vec::new();
-        training.run(&mut model, &samples, |progress| {
+        let optimizer = training.run(&mut model, &samples, |progress| {
             context.progress(progress.step + 1, progress.steps, "steps");
             let (step, loss, learning_rate) = (progress.step, progress.loss, progress.learning_rate);
             curve.push(CurvePoint { step, loss, learning_rate });
         })?;
 
         let directory = context.output("model")?;
-        if params.method == Method::Lora {
+        let lora = params.method == Method::Lora;
+        let moments = (lora && params.keep_optimizer).then(|| lora::moments(&mut model, &optimizer));
+        if lora {
             let adapter = lora::merge(&mut model, rank, alpha, params.dropout);
             adapter.write(directory)?;
+        }
+        if let Some(moments) = moments {
+            moments.write(directory)?;
         }
         model.store(&mut checkpoint.weights);
         checkpoint.write(directory, params.precision.numbers()).context("cannot write the trained checkpoint")?;
