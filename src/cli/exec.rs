@@ -19,7 +19,7 @@ use crate::plan::{Plan, StageIndex};
 use crate::scheduler::{ChildProcess, Options, Outcome, run};
 use crate::spec::Problems;
 use crate::stage::Registry;
-use crate::text::count;
+use crate::text::{count, ticked_list};
 
 /// Runs what the command line asks for.
 pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
@@ -45,7 +45,7 @@ pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
         let cache = workspace.cache()?;
         let outcome = run(plan, cache, &executor, &options, &mut |event| teller.show(&event), &interrupt)?;
         drop(teller);
-        let rendered = report::render(plan, &outcome, &workspace)?;
+        let rendered = report::render(plan, &outcome, &mut workspace)?;
         exit = worse(exit, finish(arguments, file, plan, &outcome, &rendered, &workspace)?);
         if outcome.summary.interrupted || (exit == Exit::Failed && !arguments.keep_going) {
             break;
@@ -138,7 +138,7 @@ fn finish(
         let written = rendered.write(&directory)?;
         if arguments.format.format == Format::Text {
             console::print(&format!("{}\n", rendered.item.text()));
-            console::note(&format!("written to {}", written.join(" and ")));
+            console::note(&format!("written to {}", ticked_list(written)));
         }
         if arguments.check {
             differences.extend(rendered.check(goldens)?);

@@ -11,10 +11,11 @@ use super::figures;
 use super::tables;
 use super::workspace::Workspace;
 use crate::artifact::read_json;
-use crate::plan::{Output, Plan};
+use crate::cache::{Cache, CacheError, Provenance};
+use crate::plan::{Output, Plan, StageIndex};
 use crate::report::figure::Figure;
 use crate::report::{ItemSpec, Table, differences};
-use crate::scheduler::Outcome;
+use crate::scheduler::{Outcome, Verdict, examine};
 
 /// An item of a report with the name of its files.
 pub struct Rendered {
@@ -33,8 +34,12 @@ pub enum Item {
 }
 
 /// The items of a plan's report whose stages are all done.
-pub fn render(plan: &Plan, outcome: &Outcome, workspace: &Workspace) -> Result<Vec<Rendered>, Failure> {
-    let sources = Sources { plan, outcome, workspace };
+pub fn render(plan: &Plan, outcome: &Outcome, workspace: &mut Workspace) -> Result<Vec<Rendered>, Failure> {
+    let provenance = match plan.report.is_empty() {
+        true => Vec::new(),
+        false => provenance(plan, workspace.cache()?)?,
+    };
+    let sources = Sources { plan, outcome, workspace, provenance };
     let mut rendered = Vec::new();
     for planned in &plan.report {
         let item = match &planned.spec {
@@ -65,6 +70,8 @@ pub struct Sources<'a> {
     pub outcome: &'a Outcome,
     /// Where its artifacts are.
     pub workspace: &'a Workspace,
+    /// Where the result of each stage comes from, if it is done.
+    provenance: Vec<Option<Provenance>>,
 }
 
 impl Sources<'_> {
@@ -73,17 +80,38 @@ impl Sources<'_> {
         self.outcome.artifact(output).and_then(|artifact| self.workspace.artifact(&artifact))
     }
 
-    /// A number in an artifact's summary; `None` if its stage is not done.
-    pub fn summary(&self, output: &Output, key: &str) -> anyhow::Result<Option<f64>> {
-        let Some(directory) = self.directory(output) else { return Ok(None) };
-        let path = directory.join("summary.json");
-        let summary: serde_json::Map<String, Json> = read_json(&path)?;
-        let value = summary.get(key).and_then(Json::as_f64);
-        let known = || crate::text::ticked_list(summary.keys());
-        value
-            .map(Some)
-            .with_context(|| format!("the summary in slot `{}` has no number `{key}`; it has {}", output.slot, known()))
+    /// A number in the summaries of artifacts, in their order; `None` if a stage is not done.
+    pub fn summaries(&self, outputs: &[Output], key: &str) -> anyhow::Result<Option<Vec<f64>>> {
+        let directories: Option<Vec<PathBuf>> = outputs.iter().map(|output| self.directory(output)).collect();
+        let Some(directories) = directories else { return Ok(None) };
+        let numbers: anyhow::Result<Vec<f64>> = directories.iter().map(|directory| summary(directory, key)).collect();
+        let slot = || format!("in slot `{}` of `{}`", outputs[0].slot, self.plan[outputs[0].stage].name());
+        numbers.map(Some).with_context(slot)
     }
+
+    /// Where the result of a stage comes from and what it cost when it was made; `None` if the stage is
+    /// not done.
+    pub fn provenance(&self, stage: StageIndex) -> Option<&Provenance> {
+        self.provenance[stage.index()].as_ref()
+    }
+}
+
+/// A number in the summary of the artifact in `directory`.
+pub fn summary(directory: &Path, key: &str) -> anyhow::Result<f64> {
+    let summary: serde_json::Map<String, Json> = read_json(&directory.join("summary.json"))?;
+    let known = || crate::text::ticked_list(summary.keys());
+    let value = summary.get(key).and_then(Json::as_f64);
+    value.with_context(|| format!("the summary has no number `{key}`; it has {}", known()))
+}
+
+/// Where the result of every stage comes from that is done.
+fn provenance(plan: &Plan, cache: &mut Cache) -> Result<Vec<Option<Provenance>>, CacheError> {
+    let examination = examine(plan, cache)?;
+    let entry = |stage: StageIndex| match examination[stage].verdict {
+        Verdict::Fresh => Ok(cache.entry(&examination[stage].key.fingerprint)?.map(|entry| entry.provenance)),
+        _ => Ok(None),
+    };
+    plan.order().map(entry).collect()
 }
 
 impl Item {
@@ -115,7 +143,14 @@ impl Item {
     fn files(&self) -> Vec<(&'static str, Vec<u8>)> {
         match self {
             Item::Table(table) => {
-                vec![("md", table.to_markdown().into_bytes()), ("json", table.to_json().into_bytes())]
+                let mut files = vec![
+                    ("md", table.to_markdown()),
+                    ("csv", table.to_csv()),
+                    ("tex", table.to_latex()),
+                    ("json", table.to_json()),
+                ];
+                files.extend(table.matrix_csv().map(|matrix| ("matrix.csv", matrix)));
+                files.into_iter().map(|(end, text)| (end, text.into_bytes())).collect()
             }
             Item::Figure(figure, picture) => {
                 let mut files = vec![
@@ -150,15 +185,18 @@ impl Item {
 }
 
 impl Rendered {
-    /// Writes all files of the item, and returns their names.
+    /// Writes all files of the item. Returns the name of the first and the ends of the others.
     pub fn write(&self, directory: &Path) -> anyhow::Result<Vec<String>> {
-        let mut written = Vec::new();
+        let mut written: Vec<String> = Vec::new();
         for (end, content) in self.item.files() {
             let path = directory.join(format!("{}.{end}", self.stem));
             let folder = path.parent().unwrap_or(directory);
             fs::create_dir_all(folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
             fs::write(&path, content).with_context(|| format!("cannot write `{}`", path.display()))?;
-            written.push(format!("`{}`", path.display()));
+            written.push(match written.is_empty() {
+                true => path.display().to_string(),
+                false => format!(".{end}"),
+            });
         }
         Ok(written)
     }
@@ -204,8 +242,47 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let goldens = directory.path().join("results");
         assert!(matches!(rendered(50.0).check(&goldens), Err(Failure::Usage { .. })));
-        assert_eq!(rendered(50.0).write(&goldens).unwrap().len(), 2);
+        assert_eq!(rendered(50.0).write(&goldens).unwrap().len(), 5);
         assert_eq!(rendered(50.0).check(&goldens).unwrap(), Vec::<String>::new());
         assert_eq!(rendered(90.0).check(&goldens).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_golden_of_a_figure_is_its_numbers_and_pictures_are_written_beside_them() {
+        use crate::report::Moment;
+        use crate::report::figure::{FigureKind, FigureSpec, History, Lines, Shown, Value, draw};
+
+        let directory = tempfile::tempdir().unwrap();
+        let rendered = |value: f64| {
+            let lines = Lines {
+                metrics: vec!["evaluate.metrics".into()],
+                value: Value::Accuracy,
+                relative_to: None,
+                skills: Shown::Mean,
+                start: None,
+            };
+            let kind = FigureKind::Lines(lines.clone());
+            let spec = FigureSpec { name: "f".into(), title: None, arms: Vec::new(), kind };
+            let benchmark = Benchmark {
+                skill: "counting".into(),
+                metric: "exact_match".into(),
+                value,
+                chance: 25.0,
+                samples: 8,
+                details: Default::default(),
+            };
+            let step = Metrics { benchmarks: [("count".to_string(), benchmark)].into_iter().collect() };
+            let moments = vec![Moment { step: Some(0), name: "mantis".into() }];
+            let history = History { moments, steps: vec![step], ..History::default() };
+            let figure = draw::lines(&spec, &lines, "A toy", &[history]).unwrap();
+            let picture = figure.scene.to_png().unwrap();
+            Rendered { item: Item::Figure(Box::new(figure), picture), stem: "toy".to_string() }
+        };
+        let written = rendered(50.0).write(directory.path()).unwrap();
+        let ends: Vec<&str> = written.iter().map(|name| name.trim_matches('`').rsplit('.').next().unwrap()).collect();
+        assert_eq!(ends, ["csv", "svg", "png"]);
+        assert_eq!(rendered(51.0).check(directory.path()).unwrap(), Vec::<String>::new());
+        let differences = rendered(60.0).check(directory.path()).unwrap();
+        assert_eq!(differences, ["mean over skills, all, 0, mantis, mean: 50 -> 60 (tolerance 2)"]);
     }
 }

@@ -41,6 +41,27 @@ pub(super) enum Place<'a> {
     Carried(usize),
 }
 
+/// What the items of a report can name.
+pub(super) struct Known<'d> {
+    /// The arms.
+    pub arms: Vec<&'d str>,
+    /// The stage kinds that any arm uses.
+    pub kinds: Vec<&'d str>,
+}
+
+impl<'d> Known<'d> {
+    fn of(document: &'d Document) -> Known<'d> {
+        let stages = document.arms.iter().flat_map(|arm| {
+            let chain = arm.experiment.chain.iter().flat_map(|chain| chain.stages.values());
+            arm.experiment.stages.values().chain(chain)
+        });
+        let mut kinds: Vec<&str> = stages.filter_map(|stage| stage.kind.as_ref()?.as_str()).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        Known { arms: document.arms.iter().filter_map(|arm| arm.name.as_deref()).collect(), kinds }
+    }
+}
+
 /// Reads the report of an experiment and notes what is wrong with it.
 pub(super) fn read(document: &Document, problems: &mut Problems) -> Vec<Item> {
     let Some(report) = document.report.as_ref().filter(|report| !report.is_null()) else { return Vec::new() };
@@ -55,7 +76,7 @@ pub(super) fn read(document: &Document, problems: &mut Problems) -> Vec<Item> {
         problems.add(ProblemKind::wrong_type("`report`", "a list of tables and figures", &report).at(report.mark));
         return Vec::new();
     };
-    let arms: Vec<&str> = document.arms.iter().filter_map(|arm| arm.name.as_deref()).collect();
+    let known = Known::of(document);
     let mut items: Vec<Item> = Vec::new();
     for node in nodes {
         let Some(map) = node.as_map() else {
@@ -67,8 +88,8 @@ pub(super) fn read(document: &Document, problems: &mut Problems) -> Vec<Item> {
         refuse_unknown_keys(map, &ITEMS, "`report`", problems);
         for (key, entry) in map {
             let item = match key.as_str() {
-                "table" => Table::read(entry.key, &entry.node, &arms, problems).map(Item::Table),
-                "figure" => Figure::read(entry.key, &entry.node, &arms, problems).map(Item::Figure),
+                "table" => Table::read(entry.key, &entry.node, &known, problems).map(Item::Table),
+                "figure" => Figure::read(entry.key, &entry.node, &known, problems).map(Item::Figure),
                 _ => None,
             };
             let Some(item) = item else { continue };

@@ -1,8 +1,8 @@
 //! `table:` items of a report, and what they need of every arm.
 
-use super::report::{Fields, Place, Want};
+use super::report::{Fields, Known, Place, Want};
 use super::wiring::{Link, Wiring};
-use crate::report::{Column, Over, Rows, TableSpec};
+use crate::report::{Column, Over, OverSteps, Rows, TableSpec};
 use crate::spec::{Mark, Node, ProblemKind, Problems};
 
 /// A table with the places of what it says.
@@ -12,41 +12,50 @@ pub(super) struct Table {
     columns: Vec<Mark>,
 }
 
-const KEYS: [&str; 7] = ["name", "title", "rows", "metrics", "columns", "relative_to", "over"];
+const KEYS: [&str; 10] =
+    ["name", "title", "rows", "metrics", "columns", "relative_to", "compute_reference", "unranked", "test", "over"];
 
 /// What a table calls its metrics among what a run brings; everything else is called like its column.
 pub const METRICS: &str = "metrics";
 
 impl Table {
-    /// Reads a table whose key is at `mark`, in an experiment with these arms, and notes what is wrong
-    /// with it.
-    pub(super) fn read(mark: Mark, node: &Node, arms: &[&str], problems: &mut Problems) -> Option<Table> {
+    /// Reads a table whose key is at `mark` and notes what is wrong with it.
+    pub(super) fn read(mark: Mark, node: &Node, known: &Known<'_>, problems: &mut Problems) -> Option<Table> {
         let required = ["name", "rows", "metrics", "columns"];
         let fields = Fields::read((mark, node), ("table", "the table"), &KEYS, &required, problems)?;
         let name = fields.text("name", problems);
         let title = fields.text("title", problems);
-        let relative_to = fields.text("relative_to", problems);
-        let rows =
-            fields.word("rows", &[Rows::Arm, Rows::Skill, Rows::Cluster].map(|rows| (rows.word(), rows)), problems);
+        let relative_to = fields.one_or_more("relative_to", problems);
+        let compute_reference = fields.one_or_more("compute_reference", problems);
+        let unranked = fields.one_or_more("unranked", problems);
+        let test = fields.text("test", problems);
+        let rows = fields.word("rows", &Rows::ALL.map(|rows| (rows.word(), rows)), problems);
         let over = fields.word("over", &[("seed", Over::Seed)], problems);
         let metrics = fields.texts("metrics", problems);
         let columns = fields.texts("columns", problems);
         let (name, rows, metrics, columns) = (name?, rows?, metrics?, columns?);
+        let texts = |texts: &[(String, Mark)]| texts.iter().map(|(text, _)| text.clone()).collect();
         let spec = TableSpec {
             name,
             title,
             rows,
-            metrics: metrics.iter().map(|(text, _)| text.clone()).collect(),
-            columns: columns.iter().map(|(text, _)| text.clone()).collect(),
-            relative_to,
+            metrics: texts(&metrics),
+            columns: texts(&columns),
+            relative_to: texts(&relative_to),
+            compute_reference: texts(&compute_reference),
+            unranked: texts(&unranked),
+            test,
             over: over.unwrap_or_default(),
         };
         let marks = |texts: &[(String, Mark)]| texts.iter().map(|(_, mark)| *mark).collect();
         let table = Table { metrics: marks(&metrics), columns: marks(&columns), spec };
-        for mistake in table.spec.mistakes(arms) {
+        for mistake in table.spec.mistakes(&known.arms, &known.kinds) {
             let mark = match (mistake.field, mistake.index) {
                 ("metrics", Some(index)) => table.metrics[index],
                 ("columns", Some(index)) => table.columns[index],
+                ("relative_to", Some(index)) => relative_to[index].1,
+                ("compute_reference", Some(index)) => compute_reference[index].1,
+                ("unranked", Some(index)) => unranked[index].1,
                 (field, _) => fields.mark(field, mark),
             };
             problems.add(ProblemKind::Table { message: mistake.message, hint: mistake.hint }.at(mark));
@@ -84,16 +93,18 @@ impl Table {
             match Column::parse(name) {
                 Some(column @ Column::PoolSize) => {
                     let place = pool(wiring, *mark, problems).map(Place::Carried);
-                    wanted.extend(place.map(|place| Want { name: column.name().to_string(), place }));
+                    wanted.extend(place.map(|place| Want { name: column.name(), place }));
                 }
-                Some(Column::Summary(name)) => {
-                    let mut parts = name.splitn(3, '.');
-                    let (stage, slot) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-                    match wiring.output(stage, slot, *mark) {
-                        Ok((index, slot)) => wanted.push(Want { name, place: Place::Last(index, slot) }),
-                        Err(problem) => problems.add(problem),
+                Some(Column::Summary(summary)) => match wiring.output(&summary.stage, &summary.slot, *mark) {
+                    Ok((index, slot)) => {
+                        let place = match summary.over {
+                            OverSteps::Last => Place::Last(index, slot),
+                            _ => Place::Every(index, slot),
+                        };
+                        wanted.push(Want { name: Column::Summary(summary).name(), place });
                     }
-                }
+                    Err(problem) => problems.add(problem),
+                },
                 _ => {}
             }
         }

@@ -5,23 +5,29 @@
 
 mod cell;
 mod column;
+mod comparison;
+mod cost;
 pub mod figure;
 mod golden;
 mod item;
 mod json;
+mod latex;
+mod rank;
 mod render;
 mod results;
 mod run;
+mod separated;
 mod spec;
 mod table;
 
 pub use cell::Cell;
-pub use column::Column;
+pub use column::{Column, Direction, OverSteps, Summary};
+pub use cost::{Cost, CostColumn, Measure, Part, Phase};
 pub use golden::{Difference, differences};
 pub use item::{ItemSpec, Moment};
 pub use run::{Run, TableError};
 pub use spec::{Mistake, Over, Rows, TableSpec};
-pub use table::{Head, Row, RunRecord, SkillRow, Table};
+pub use table::{BenchmarkRecord, Head, Row, RunRecord, SkillRow, Table};
 
 #[cfg(test)]
 mod tests {
@@ -47,8 +53,12 @@ mod tests {
             arm: Some(arm.to_string()),
             seed: Some(seed),
             steps: steps.iter().copied().map(step).collect(),
-            pool_size: Some(pool_size),
-            values: [("train.curve.loss".to_string(), 0.25 + seed as f64 / 10.0)].into(),
+            values: [
+                ("pool_size".to_string(), pool_size as f64),
+                ("train.curve.loss".to_string(), 0.25 + seed as f64 / 10.0),
+            ]
+            .into(),
+            costs: Vec::new(),
         }
     }
 
@@ -63,7 +73,7 @@ mod tests {
 
     fn spec(rows: &str, columns: &str) -> TableSpec {
         let text = format!(
-            "{{name: t, rows: {rows}, metrics: [evaluate.metrics], relative_to: Sequential, columns: [{columns}]}}"
+            "{{name: t, rows: {rows}, metrics: [evaluate.metrics], relative_to: [Sequential], columns: [{columns}]}}"
         );
         serde_yaml::from_str(&text).unwrap()
     }
@@ -82,9 +92,11 @@ mod tests {
         | arm        | relative gain (%) | forgetting rate (%) | forgetting signed (%) | average accuracy (%) | pool size | train.curve.loss |
         |:-----------|------------------:|--------------------:|----------------------:|---------------------:|----------:|-----------------:|
         | Sequential |        75.0 ± 0.0 |          25.0 ± 0.0 |            25.0 ± 0.0 |           36.2 ± 1.8 |   900 ± 0 |    0.300 ± 0.071 |
-        | Adapt-∞    |      108.1 ± 11.5 |           1.2 ± 1.8 |           -10.6 ± 2.7 |           55.2 ± 0.4 |   500 ± 0 |    0.300 ± 0.071 |
+        | Adapt-∞    |  **108.1 ± 11.5** |       **1.2 ± 1.8** |       **-10.6 ± 2.7** |       **55.2 ± 0.4** |   500 ± 0 |    0.300 ± 0.071 |
 
-        Mean ± standard deviation over 2 seeds (0, 1).
+        Mean ± standard deviation over 2 seeds (0, 1). Of each column the **best** is marked.
+
+        Whether rows differ from the best (Adapt-∞) cannot be said: a paired permutation test over 2 skills × 2 seeds cannot reach p < 0.05.
 
         - **relative gain (%)**: result after the last time step in percent of the best result that Sequential reached over time, mean over skills of the mean over those of a skill's benchmarks on which that best is above chance.
         - **forgetting rate (%)**: what the last time step lost of the best earlier result, in percent of it; an improvement counts as 0; mean over skills of the mean over those of a skill's benchmarks on which that best is above chance.
@@ -106,6 +118,7 @@ mod tests {
         Adapt-∞          108.1 ± 11.5            1.2 ± 1.8            -10.6 ± 2.7            55.2 ± 0.4    500 ± 0     0.300 ± 0.071
 
         Mean ± standard deviation over 2 seeds (0, 1)
+        Whether rows differ from the best (Adapt-∞) cannot be said: a paired permutation test over 2 skills × 2 seeds cannot reach p < 0.05.
         "#);
     }
 
@@ -127,7 +140,7 @@ mod tests {
     #[test]
     fn an_experiment_without_arms_and_seeds_has_tables_too() {
         let run = Run { steps: vec![step([50.0, 100.0, 12.5])], ..Run::default() };
-        let spec = TableSpec { relative_to: None, ..spec("skill", "accuracy") };
+        let spec = TableSpec { relative_to: Vec::new(), ..spec("skill", "accuracy") };
         let table = Table::build(&spec, "One run (toy suite)", &[run]).unwrap();
         insta::assert_snapshot!(table.to_text(), @r#"
         One run (toy suite)
@@ -171,6 +184,14 @@ mod tests {
           "seeds": [0,1],
           "columns": [],
           "body": [],
+          "notes": [
+            "Whether rows differ from the best (Adapt-∞) cannot be said: a paired permutation test over 2 skills × 2 seeds cannot reach p < 0.05."
+          ],
+          "benchmarks": {
+            "count-a": {"skill":"counting","metric":"exact_match","chance":25.0,"samples":100},
+            "count-b": {"skill":"counting","metric":"exact_match","chance":25.0,"samples":100},
+            "ocr": {"skill":"文字","metric":"exact_match","chance":25.0,"samples":100}
+          },
           "runs": [
             {"arm":"Sequential","seed":0,"results":{"count-a":[80.0,40.0,20.0],"count-b":[40.0,40.0,30.0],"ocr":[0.0,50.0,50.0]}},
             {"arm":"Sequential","seed":1,"results":{"count-a":[80.0,60.0,40.0],"count-b":[40.0,20.0,20.0],"ocr":[0.0,40.0,40.0]}},
@@ -194,7 +215,7 @@ mod tests {
 
         let mut far = runs();
         far[2].steps[2] = step([40.0, 40.0, 50.0]);
-        far[2].pool_size = Some(501);
+        far[2].values.insert("pool_size".to_string(), 501.0);
         far.push(run("Random", 0, 500, &[[1.0; 3], [1.0; 3], [1.0; 3]]));
         let far = Table::build(&spec("arm", "relative_gain, pool_size"), &golden.title, &far).unwrap();
         let told: Vec<String> = differences(&golden, &far).iter().map(Difference::to_string).collect();
@@ -215,7 +236,7 @@ mod tests {
         let mut alone = runs();
         alone.remove(1);
         let mut poolless = runs();
-        poolless[0].pool_size = None;
+        poolless[0].values.clear();
         let told = [build(&[]), build(&other), build(&alone), build(&poolless)];
         insta::assert_snapshot!(told.join("\n"), @r#"
         table `t` has no runs

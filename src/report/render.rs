@@ -2,14 +2,25 @@
 
 use console::{Alignment, measure_text_width, pad_str};
 
-use super::{Column, Table};
+use super::rank::Mark;
+use super::{Column, Rows, Table};
 
 impl Table {
     /// The table in Markdown, aligned so that it also reads as text, with the definitions of its
     /// columns.
     pub fn to_markdown(&self) -> String {
+        let marks = self.marks();
         let mut grid = self.grid();
         grid.iter_mut().flatten().for_each(|text| *text = text.replace('|', "\\|"));
+        for (row, marks) in grid.iter_mut().skip(1).zip(&marks) {
+            for (text, mark) in row.iter_mut().skip(1).zip(marks) {
+                match mark {
+                    Some(Mark::Best) => *text = format!("**{text}**"),
+                    Some(Mark::Second) => *text = format!("_{text}_"),
+                    None => {}
+                }
+            }
+        }
         let widths = widths(&grid);
         let mut text = format!("# {}\n\n", self.title);
         for (number, row) in grid.iter().enumerate() {
@@ -23,14 +34,12 @@ impl Table {
                 text += &format!("|{}|\n", rules.join("|"));
             }
         }
-        text += &format!("\n{}.\n\n", self.caption());
-        let mut defined: Vec<&str> = Vec::new();
-        for head in &self.columns {
-            if !defined.contains(&head.name.as_str()) {
-                let heading = Column::parse(&head.name).map_or(head.name.clone(), |column| column.heading());
-                text += &format!("- **{heading}**: {}.\n", head.definition);
-                defined.push(&head.name);
-            }
+        text += &format!("\n{}.", self.caption());
+        text += &self.legend(&marks, "**best**", "_second best_").map_or(String::new(), |legend| format!(" {legend}"));
+        text += "\n\n";
+        self.notes.iter().for_each(|note| text += &format!("{note}\n\n"));
+        for (term, definition) in self.definitions() {
+            text += &format!("- **{term}**: {definition}.\n");
         }
         text
     }
@@ -48,11 +57,42 @@ impl Table {
             }
         }
         lines.extend([String::new(), self.caption()]);
+        lines.extend(self.notes.iter().cloned());
         lines.join("\n")
     }
 
+    /// What the columns mean, each meaning once, in the order of the columns.
+    pub(super) fn definitions(&self) -> Vec<(String, &str)> {
+        let mut definitions: Vec<(String, &str)> = Vec::new();
+        for head in &self.columns {
+            let term = Column::parse(&head.name).map_or(head.name.clone(), |column| column.term());
+            if definitions.iter().all(|(known, _)| *known != term) {
+                definitions.push((term, &head.definition));
+            }
+        }
+        definitions
+    }
+
+    /// What the marks mean, if there are any: `best` and `second` are marked as the cells are.
+    pub(super) fn legend(&self, marks: &[Vec<Option<Mark>>], best: &str, second: &str) -> Option<String> {
+        let of = match self.rows {
+            Rows::Skill => "row",
+            _ => "column",
+        };
+        let is = |wanted: Mark| marks.iter().flatten().any(|mark| *mark == Some(wanted));
+        let unranked = match self.unranked.is_empty() {
+            true => String::new(),
+            false => format!(" without {}", self.unranked.join(", ")),
+        };
+        match (is(Mark::Best), is(Mark::Second)) {
+            (false, _) => None,
+            (true, false) => Some(format!("Of each {of}{unranked} the {best} is marked.")),
+            (true, true) => Some(format!("Of each {of}{unranked} the {best} and the {second} are marked.")),
+        }
+    }
+
     /// What a cell is.
-    fn caption(&self) -> String {
+    pub(super) fn caption(&self) -> String {
         match self.seeds.as_slice() {
             [] => "One run per cell".to_string(),
             [seed] => format!("One run per cell, seed {seed}"),
@@ -64,7 +104,7 @@ impl Table {
     }
 
     /// Decimal places of a column.
-    fn digits(&self, place: usize) -> usize {
+    pub(super) fn digits(&self, place: usize) -> usize {
         let means: Vec<f64> = self.body.iter().filter_map(|row| row.cells[place].mean).collect();
         Column::parse(&self.columns[place].name).map_or(1, |column| column.digits(&means))
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::cost::Cost;
 use crate::artifact::Metrics;
 
 /// What one replicate of one arm brought.
@@ -13,10 +14,10 @@ pub struct Run {
     pub seed: Option<u64>,
     /// The results after each time step, first to last.
     pub steps: Vec<Metrics>,
-    /// Samples in the final pool, where the table asks for it.
-    pub pool_size: Option<usize>,
-    /// `stage.slot.key` → number, for each such column of the table.
+    /// Column name → number, for each column of the table that shows a size or a summary.
     pub values: BTreeMap<String, f64>,
+    /// What the stages cost that the results depend on, where the table asks for it, by phase and kind.
+    pub costs: Vec<Cost>,
 }
 
 impl Run {
@@ -53,7 +54,7 @@ pub enum TableError {
     NoReference {
         /// Which run.
         run: String,
-        /// The arm named in `relative_to`.
+        /// The arm named in `relative_to` or `compute_reference`.
         arm: String,
     },
     /// A run lacks what a column shows.

@@ -21,9 +21,19 @@ pub struct TableSpec {
     pub metrics: Vec<String>,
     /// [`Column`] names.
     pub columns: Vec<String>,
-    /// The arm against whose best results over time `relative_gain` is measured.
+    /// The arms whose best results over time are upper bounds: that of `relative_gain` first.
     #[serde(default)]
-    pub relative_to: Option<String>,
+    pub relative_to: Vec<String>,
+    /// The arms, each with another budget, between which `at_equal_compute` interpolates.
+    #[serde(default)]
+    pub compute_reference: Vec<String>,
+    /// Arms that take no part when the best are marked and compared, such as upper bounds.
+    #[serde(default)]
+    pub unranked: Vec<String>,
+    /// The column by which rows are compared with the best one; by default the first that is a mean
+    /// over skills or benchmarks.
+    #[serde(default)]
+    pub test: Option<String>,
     /// What the values of a cell differ in; replicates of an experiment are always aggregated.
     #[serde(default)]
     pub over: Over,
@@ -37,17 +47,24 @@ pub enum Rows {
     Arm,
     /// A skill at the last time step, with the columns repeated for every arm.
     Skill,
+    /// The stages of one kind that serve one purpose, with the columns repeated for every arm, and all
+    /// of them.
+    Stage,
     /// A cluster of the pool at the last time step that something was selected from, and the sum of
     /// all. `metrics` names the subsets.
     Cluster,
 }
 
 impl Rows {
+    /// All of them.
+    pub const ALL: [Rows; 4] = [Rows::Arm, Rows::Skill, Rows::Stage, Rows::Cluster];
+
     /// The word that experiments write.
     pub fn word(self) -> &'static str {
         match self {
             Rows::Arm => "arm",
             Rows::Skill => "skill",
+            Rows::Stage => "stage",
             Rows::Cluster => "cluster",
         }
     }
@@ -55,7 +72,7 @@ impl Rows {
     /// The kind of the artifacts that `metrics` names.
     pub fn artifact(self) -> &'static str {
         match self {
-            Rows::Arm | Rows::Skill => "metrics",
+            Rows::Arm | Rows::Skill | Rows::Stage => "metrics",
             Rows::Cluster => "subset",
         }
     }
@@ -89,18 +106,23 @@ impl TableSpec {
         self.columns.iter().filter_map(|name| Column::parse(name)).collect()
     }
 
-    /// The `stage.slot.key` references among the columns: a run must bring a value for each, under
-    /// the same name.
-    pub fn summaries(&self) -> Vec<String> {
-        let summary = |column| match column {
-            Column::Summary(name) => Some(name),
-            _ => None,
-        };
-        self.columns().into_iter().filter_map(summary).collect()
+    /// Whether a column shows what stages cost, or is computed from that.
+    pub fn shows_costs(&self) -> bool {
+        let cost = |column: &Column| matches!(column, Column::Cost(_)) || column.is_measured();
+        self.columns().iter().any(cost)
     }
 
-    /// Everything that cannot be meant, in an experiment with these arms.
-    pub fn mistakes(&self, arms: &[&str]) -> Vec<Mistake> {
+    /// The column by which rows are compared with the best one.
+    pub fn tested(&self) -> Option<Column> {
+        let comparable = |column: &Column| column.is_over_skills() || *column == Column::BenchmarkAccuracy;
+        match &self.test {
+            Some(name) => Column::parse(name).filter(comparable),
+            None => self.columns().into_iter().find(comparable),
+        }
+    }
+
+    /// Everything that cannot be meant, in an experiment with these arms and stage kinds.
+    pub fn mistakes(&self, arms: &[&str], kinds: &[&str]) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
         let mut add = |field, index, message, hint| mistakes.push(Mistake { field, index, message, hint });
         let file_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
@@ -115,45 +137,29 @@ impl TableSpec {
             add("columns", None, "a table without columns".to_string(), None);
         }
         for (index, name) in self.columns.iter().enumerate() {
-            let place = Some(index);
-            match Column::parse(name) {
-                None => {
-                    let names =
-                        Column::BUILTIN.iter().filter(|(_, column)| column.fits(self.rows)).map(|(name, _)| *name);
-                    let hint = match did_you_mean(name, names.clone()) {
-                        Some(near) => format!("did you mean `{near}`?"),
-                        None => format!(
-                            "there are {}, and `stage.slot.key` reads an artifact's summary",
-                            ticked_list(names)
-                        ),
-                    };
-                    add("columns", place, format!("unknown column `{name}`"), Some(hint));
-                }
-                Some(column) if !column.fits(self.rows) => {
-                    let rows = match self.rows {
-                        Rows::Arm => "an arm",
-                        Rows::Skill => "a skill",
-                        Rows::Cluster => "a cluster",
-                    };
-                    let hint = format!("it belongs to a table with `rows: {}`", column.rows().word());
-                    add("columns", place, format!("no column `{name}` where a row is {rows}"), Some(hint));
-                }
-                Some(Column::RelativeGain) if self.relative_to.is_none() => {
-                    let hint = "name the arm to compare with in `relative_to`".to_string();
-                    add("columns", place, "`relative_gain` is relative to nothing".to_string(), Some(hint));
-                }
-                Some(_) if self.columns[..index].contains(name) => {
-                    add("columns", place, format!("column `{name}` is there twice"), None);
-                }
-                Some(_) => {}
+            if let Some((message, hint)) = self.column_mistake(index, name, kinds) {
+                add("columns", Some(index), message, hint);
             }
         }
-        if let Some(reference) = &self.relative_to
-            && !arms.contains(&reference.as_str())
-        {
-            let near = did_you_mean(reference, arms.iter().copied());
-            let hint = near.map(|near| format!("did you mean `{near}`?"));
-            add("relative_to", None, format!("no arm `{reference}`"), hint);
+        let arms_of = [
+            ("relative_to", &self.relative_to),
+            ("compute_reference", &self.compute_reference),
+            ("unranked", &self.unranked),
+        ];
+        for (field, named) in arms_of {
+            for (index, arm) in named.iter().enumerate() {
+                if !arms.contains(&arm.as_str()) {
+                    let near = did_you_mean(arm, arms.iter().copied());
+                    let hint = near.map(|near| format!("did you mean `{near}`?"));
+                    add(field, Some(index), format!("no arm `{arm}`"), hint);
+                } else if named[..index].contains(arm) {
+                    add(field, Some(index), format!("arm `{arm}` is there twice"), None);
+                }
+            }
+        }
+        if let Some(name) = self.test.as_ref().filter(|_| self.tested().is_none()) {
+            let hint = "rows are compared by a mean over skills or benchmarks, such as `average_accuracy`".to_string();
+            add("test", None, format!("rows cannot be compared by `{name}`"), Some(hint));
         }
         if self.rows == Rows::Arm && arms.is_empty() {
             let hint = "use `rows: skill`, or add `arms:`".to_string();
@@ -161,7 +167,57 @@ impl TableSpec {
         }
         mistakes
     }
+
+    /// Why the column `name`, which is the one at `index`, cannot be meant, and how to mend it.
+    fn column_mistake(&self, index: usize, name: &str, kinds: &[&str]) -> Option<(String, Option<String>)> {
+        let Some(column) = Column::parse(name) else {
+            let names = Column::BUILTIN.iter().filter(|(_, column)| column.fits(self.rows)).map(|(name, _)| *name);
+            let names: Vec<&str> =
+                names.chain((self.rows == Rows::Stage).then_some(WHOLE_COSTS).into_iter().flatten()).collect();
+            let hint = match did_you_mean(name, names.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("there are {}, and `stage.slot.key` reads an artifact's summary", ticked_list(names)),
+            };
+            return Some((format!("unknown column `{name}`"), Some(hint)));
+        };
+        if !column.fits(self.rows) {
+            let rows = match self.rows {
+                Rows::Arm => "an arm",
+                Rows::Skill => "a skill",
+                Rows::Stage => "a stage kind",
+                Rows::Cluster => "a cluster",
+            };
+            let hint = format!("it belongs to a table with `rows: {}`", column.rows().word());
+            return Some((format!("no column `{name}` where a row is {rows}"), Some(hint)));
+        }
+        if self.columns[..index].iter().any(|other| Column::parse(other).as_ref() == Some(&column)) {
+            return Some((format!("column `{name}` is there twice"), None));
+        }
+        let relative = |hint: &str| Some((format!("`{name}` is relative to nothing"), Some(hint.to_string())));
+        match &column {
+            Column::RelativeGain if self.relative_to.is_empty() => {
+                relative("name the arm to compare with in `relative_to`")
+            }
+            Column::RelativeGainTo(arm) if !self.relative_to.contains(arm) => {
+                let hint = format!("add `{arm}` to the list `relative_to`");
+                Some((format!("`{arm}` is none of the arms in `relative_to`"), Some(hint)))
+            }
+            Column::AtEqualCompute | Column::GainAtEqualCompute if self.compute_reference.len() < 2 => {
+                relative("name two arms or more with different budgets in `compute_reference`")
+            }
+            Column::Cost(cost) => {
+                let kind = cost.kind().filter(|kind| !kinds.contains(kind))?;
+                let near = did_you_mean(kind, kinds.iter().copied());
+                let hint = near.map(|near| format!("did you mean `{}`?", name.replacen(kind, near, 1)));
+                Some((format!("column `{name}`: no stage of the kind `{kind}`"), hint))
+            }
+            _ => None,
+        }
+    }
 }
+
+/// The costs that a table of stages can show.
+const WHOLE_COSTS: [&str; 5] = ["total_seconds", "cpu_seconds", "device_seconds", "peak_memory", "stages"];
 
 #[cfg(test)]
 mod tests {
@@ -174,21 +230,20 @@ mod tests {
     #[test]
     fn the_table_of_the_design_is_read() {
         let spec = spec(
-            "{name: t, rows: arm, metrics: [start.metrics, evaluate.metrics], relative_to: Sequential,\n\
+            "{name: t, rows: arm, metrics: [start.metrics, evaluate.metrics], relative_to: [Sequential],\n\
              columns: [relative_gain, forgetting_rate, pool_size, train.curve.steps], over: seed}",
         );
-        assert_eq!(spec.mistakes(&["Sequential", "Random"]), []);
-        assert_eq!(spec.summaries(), ["train.curve.steps"]);
+        assert_eq!(spec.mistakes(&["Sequential", "Random"], &[]), []);
         assert_eq!(spec.columns()[0], Column::RelativeGain);
     }
 
     #[test]
     fn all_mistakes_of_a_table_are_found_at_once() {
         let spec = spec(
-            "{name: t, rows: arm, metrics: [evaluate.metrics], relative_to: sequential,\n\
+            "{name: t, rows: arm, metrics: [evaluate.metrics], relative_to: [sequential],\n\
              columns: [relative_gian, accuracy, pool_size, pool_size]}",
         );
-        let mistakes = spec.mistakes(&["Sequential"]);
+        let mistakes = spec.mistakes(&["Sequential"], &["train"]);
         let place = |index: Option<usize>| index.map_or(String::new(), |index| format!("[{index}]"));
         let told: Vec<String> =
             mistakes.iter().map(|m| format!("{}{}: {}", m.field, place(m.index), m.message)).collect();
@@ -199,7 +254,7 @@ mod tests {
                 "columns[0]: unknown column `relative_gian`",
                 "columns[1]: no column `accuracy` where a row is an arm",
                 "columns[3]: column `pool_size` is there twice",
-                "relative_to: no arm `sequential`",
+                "relative_to[0]: no arm `sequential`",
             ]
         );
         assert_eq!(

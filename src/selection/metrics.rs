@@ -37,6 +37,28 @@ pub fn forgetting(steps: &[Vec<f64>], chance: &[f64]) -> Vec<Option<f64>> {
     benchmarks.map(|((best, last), chance)| (best > *chance).then(|| 100.0 * (best - last) / best)).collect()
 }
 
+/// The result that a reference would have at a `cost`, where `points` are its costs and results: linear
+/// in the logarithm of the cost between the two nearest points, for results grow about so with what is
+/// spent on training. Beyond the dearest and the cheapest point it is the result of that point, and the
+/// second value is true. Nothing where there are no points, or a cost is not above zero.
+pub fn at_equal_cost(points: &[(f64, f64)], cost: f64) -> Option<(f64, bool)> {
+    if cost <= 0.0 || points.iter().any(|(cost, _)| *cost <= 0.0) {
+        return None;
+    }
+    let mut points = points.to_vec();
+    points.sort_by(|left, right| left.0.total_cmp(&right.0));
+    let (cheapest, dearest) = (points.first()?, points.last()?);
+    if cost < cheapest.0 {
+        return Some((cheapest.1, true));
+    }
+    let Some(above) = points.iter().position(|(known, _)| *known > cost) else {
+        return Some((dearest.1, cost > dearest.0));
+    };
+    let ((low, from), (high, to)) = (points[above - 1], points[above]);
+    let share = (cost.ln() - low.ln()) / (high.ln() - low.ln());
+    Some((from + share * (to - from), false))
+}
+
 /// The mean of each skill's benchmarks, in the order in which `skills`, one per benchmark, first
 /// names them. A skill of which nothing is known is left out.
 pub fn by_skill<'a>(skills: &[&'a str], values: &[Option<f64>]) -> IndexMap<&'a str, f64> {
@@ -95,6 +117,19 @@ mod tests {
     fn one_step_forgets_nothing_that_could_be_known() {
         assert_eq!(forgetting(&[vec![1.0, 2.0]], &[0.0, 0.0]), [None, None]);
         assert_eq!(over_skills(&["a", "b"], &[None, None]), None);
+    }
+
+    #[test]
+    fn a_reference_is_interpolated_between_its_costs_and_ends_with_them() {
+        let points = [(100.0, 60.0), (10.0, 40.0), (1000.0, 62.0)];
+        assert_eq!(at_equal_cost(&points, 10.0), Some((40.0, false)));
+        let (between, beyond) = at_equal_cost(&points, 1000f64.sqrt()).unwrap();
+        assert!((between - 50.0).abs() < 1e-9 && !beyond, "half way from 10 to 100 by the logarithm");
+        assert_eq!(at_equal_cost(&points, 1000.0), Some((62.0, false)));
+        assert_eq!(at_equal_cost(&points, 5.0), Some((40.0, true)));
+        assert_eq!(at_equal_cost(&points, 5000.0), Some((62.0, true)));
+        assert_eq!(at_equal_cost(&[], 5.0), None);
+        assert_eq!(at_equal_cost(&points, 0.0), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The paper's algorithms on plain slices: which scorer rules a cluster, how clusters share a
-//! budget, which samples are drawn, which are duplicates, and what a run gained and forgot.
+//! budget, which samples are drawn, which are duplicates, what a run gained and forgot, and whether two
+//! runs differ.
 //!
 //! Everything is pure: equal arguments give equal results, whatever the number of threads; draws
 //! come from a [`random::Draws`] keyed by seed and purpose. Where the authors' code
@@ -17,6 +18,7 @@ pub mod maps;
 pub mod metrics;
 pub mod random;
 pub mod sampler;
+pub mod significance;
 
 /// The indices of `values` in ascending order of value; equal values keep their order.
 fn ascending(values: &[f64]) -> Vec<usize> {

@@ -558,7 +558,7 @@ fn a_table_of_clusters_shows_what_each_one_gave() {
     run pick  (never ran)
     ran pick  [time]  [memory]
     done e: ran 2 stages in [time] ([time] of processor time)
-    written to `.runner/results/e.md` and `.runner/results/e.json`
+    written to `.runner/results/e.md`, `.csv`, `.tex` and `.json`
     "#);
     let wrong = report.replace("pick.subset", "data.pool").replace("chosen]", "accuracy]");
     assert_snapshot!(exec(&Project::of(&format!("{EXPERIMENT}{wrong}")).write("data.json", DATA), &[]), @r#"

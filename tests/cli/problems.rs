@@ -653,7 +653,7 @@ report:
        |
     22 |       sort: up
        |       ^^^^
-       = hint: there are `name`, `title`, `rows`, `metrics`, `columns`, `relative_to` and `over`
+       = hint: there are `name`, `title`, `rows`, `metrics`, `columns`, `relative_to`, `compute_reference`, `unranked`, `test` and `over`
 
     error: unknown key `tabel` of `report`
       --> e.yaml:23:5

@@ -54,7 +54,7 @@ pub fn build(spec: &FigureSpec, lines: &Lines, title: &str, histories: &[History
             for (step, cell) in cells.iter().enumerate() {
                 let (step, after) = match course.follows(cells) {
                     true => (Entry::from(step), names[step].as_str()),
-                    false => ("all".into(), "all together"),
+                    false => ("all".into(), "one result"),
                 };
                 let row = vec![panel.name.into(), (*arm).into(), step, after.into()];
                 let values = [cell.mean.into(), cell.deviation.into(), cell.n.into()];
@@ -124,7 +124,7 @@ fn draw(course: &Course, panels: &[Panel<'_>], names: &[String], label: &str, ti
         notes.push(format!("Bands: ± one standard deviation over {replicates} seeds."));
     }
     if panels[0].lines.iter().any(|(_, cells)| !course.follows(cells)) {
-        notes.push("Lines without markers: trained on all datasets at once.".to_string());
+        notes.push("Lines without markers: arms with one result, which do not follow the sequence.".to_string());
     }
     y = chart::caption(&mut scene, &notes.join(" "), y);
     scene.height = y + chart::EDGE / 2.0;
