@@ -30,7 +30,7 @@ pub enum Item {
     /// A table.
     Table(Table),
     /// A figure, and the same as PNG.
-    Figure(Box<Figure>, Vec<u8>),
+    Figure(Figure, Vec<u8>),
 }
 
 /// The items of a plan's report whose stages are all done.
@@ -47,7 +47,7 @@ pub fn render(plan: &Plan, outcome: &Outcome, workspace: &mut Workspace) -> Resu
             ItemSpec::Figure(spec) => match figures::build(spec, &planned.runs, &sources)? {
                 Some(figure) => {
                     let picture = figure.scene.to_png()?;
-                    Some(Item::Figure(Box::new(figure), picture))
+                    Some(Item::Figure(figure, picture))
                 }
                 None => None,
             },
@@ -276,7 +276,7 @@ mod tests {
             let history = History { moments, steps: vec![step], ..History::default() };
             let figure = draw::lines(&spec, &lines, "A toy", &[history]).unwrap();
             let picture = figure.scene.to_png().unwrap();
-            Rendered { item: Item::Figure(Box::new(figure), picture), stem: "toy".to_string() }
+            Rendered { item: Item::Figure(figure, picture), stem: "toy".to_string() }
         };
         let written = rendered(50.0).write(directory.path()).unwrap();
         let ends: Vec<&str> = written.iter().map(|name| name.trim_matches('`').rsplit('.').next().unwrap()).collect();

@@ -15,7 +15,7 @@ pub(super) struct Figure {
     /// Field → the place of the whole and of its items.
     marks: Vec<(&'static str, Vec<Mark>)>,
     /// The table whose columns a scatter shows.
-    table: Option<Table>,
+    table: Option<Box<Table>>,
 }
 
 /// Keys that every figure can have.
@@ -62,7 +62,7 @@ impl Figure {
             "clusters" => reader.clusters(problems),
             "scatter" => {
                 let table = table.as_ref().and_then(Option::as_ref)?;
-                (FigureKind::Scatter(Scatter { table: table.spec.clone() }), Vec::new())
+                (FigureKind::Scatter(Scatter { table: Box::new(table.spec.clone()) }), Vec::new())
             }
             _ => reader.gallery(problems),
         };
@@ -72,7 +72,7 @@ impl Figure {
             spec: FigureSpec { name: name?, title, arms: arms_shown, kind },
             mark,
             marks,
-            table: table.flatten(),
+            table: table.flatten().map(Box::new),
         };
         for mistake in figure.spec.mistakes(&known.arms) {
             // What is not there was noted.

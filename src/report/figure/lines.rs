@@ -105,11 +105,9 @@ fn draw(course: &Course, panels: &[Panel<'_>], names: &[String], label: &str, ti
                 chart::names_below(&mut scene, names, &places, slot, frame.bottom() + 1.0);
             }
         }
-        let last = row + 1 == rows;
-        y += above + height + if last || panels.len() % columns != 0 && row + 2 == rows { below } else { 6.0 };
-        if !last && panels.len() % columns != 0 && row + 2 == rows {
-            y += 2.0;
-        }
+        // Where the last row is shorter, the names of the panels that end above it need room too.
+        let ragged = !panels.len().is_multiple_of(columns) && row + 2 == rows;
+        y += above + height + if row + 1 == rows || ragged { below } else { 6.0 };
     }
     let lines = panels.iter().flat_map(|panel| panel.lines.iter().enumerate()).take(panels[0].lines.len());
     let sample = |(place, (arm, cells)): (usize, &(&str, &[Cell]))| {

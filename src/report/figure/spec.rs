@@ -86,7 +86,7 @@ pub struct Clusters {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scatter {
     /// A table of arms with two columns: the one to the right, in which less is better, and the one upwards.
-    pub table: TableSpec,
+    pub table: Box<TableSpec>,
 }
 
 /// Images and questions with answers.
