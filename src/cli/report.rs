@@ -30,7 +30,7 @@ pub enum Item {
     /// A table.
     Table(Table),
     /// A figure, and the same as PNG.
-    Figure(Box<Figure>, Vec<u8>),
+    Figure(Figure, Vec<u8>),
 }
 
 /// The items of a plan's report whose stages are all done.
@@ -47,7 +47,7 @@ pub fn render(plan: &Plan, outcome: &Outcome, workspace: &mut Workspace) -> Resu
             ItemSpec::Figure(spec) => match figures::build(spec, &planned.runs, &sources)? {
                 Some(figure) => {
                     let picture = figure.scene.to_png()?;
-                    Some(Item::Figure(Box::new(figure), picture))
+                    Some(Item::Figure(figure, picture))
                 }
                 None => None,
             },
@@ -245,5 +245,44 @@ mod tests {
         assert_eq!(rendered(50.0).write(&goldens).unwrap().len(), 5);
         assert_eq!(rendered(50.0).check(&goldens).unwrap(), Vec::<String>::new());
         assert_eq!(rendered(90.0).check(&goldens).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_golden_of_a_figure_is_its_numbers_and_pictures_are_written_beside_them() {
+        use crate::report::Moment;
+        use crate::report::figure::{FigureKind, FigureSpec, History, Lines, Shown, Value, draw};
+
+        let directory = tempfile::tempdir().unwrap();
+        let rendered = |value: f64| {
+            let lines = Lines {
+                metrics: vec!["evaluate.metrics".into()],
+                value: Value::Accuracy,
+                relative_to: None,
+                skills: Shown::Mean,
+                start: None,
+            };
+            let kind = FigureKind::Lines(lines.clone());
+            let spec = FigureSpec { name: "f".into(), title: None, arms: Vec::new(), kind };
+            let benchmark = Benchmark {
+                skill: "counting".into(),
+                metric: "exact_match".into(),
+                value,
+                chance: 25.0,
+                samples: 8,
+                details: Default::default(),
+            };
+            let step = Metrics { benchmarks: [("count".to_string(), benchmark)].into_iter().collect() };
+            let moments = vec![Moment { step: Some(0), name: "mantis".into() }];
+            let history = History { moments, steps: vec![step], ..History::default() };
+            let figure = draw::lines(&spec, &lines, "A toy", &[history]).unwrap();
+            let picture = figure.scene.to_png().unwrap();
+            Rendered { item: Item::Figure(figure, picture), stem: "toy".to_string() }
+        };
+        let written = rendered(50.0).write(directory.path()).unwrap();
+        let ends: Vec<&str> = written.iter().map(|name| name.trim_matches('`').rsplit('.').next().unwrap()).collect();
+        assert_eq!(ends, ["csv", "svg", "png"]);
+        assert_eq!(rendered(51.0).check(directory.path()).unwrap(), Vec::<String>::new());
+        let differences = rendered(60.0).check(directory.path()).unwrap();
+        assert_eq!(differences, ["mean over skills, all, 0, mantis, mean: 50 -> 60 (tolerance 2)"]);
     }
 }

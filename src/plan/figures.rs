@@ -1,6 +1,6 @@
 //! `figure:` items of a report, and what they need of every arm.
 
-use super::report::{Fields, Place, Want};
+use super::report::{Fields, Known, Place, Want};
 use super::tables::Table;
 use super::wiring::Wiring;
 use crate::report::figure::{
@@ -15,7 +15,7 @@ pub(super) struct Figure {
     /// Field → the place of the whole and of its items.
     marks: Vec<(&'static str, Vec<Mark>)>,
     /// The table whose columns a scatter shows.
-    table: Option<Table>,
+    table: Option<Box<Table>>,
 }
 
 /// Keys that every figure can have.
@@ -40,31 +40,29 @@ const QUESTIONS: usize = 24;
 const PICTURED: usize = 4;
 
 impl Figure {
-    /// Reads a figure whose key is at `mark`, in an experiment with these arms, and notes what is wrong
-    /// with it.
-    pub(super) fn read(mark: Mark, node: &Node, arms: &[&str], problems: &mut Problems) -> Option<Figure> {
+    /// Reads a figure whose key is at `mark` and notes what is wrong with it.
+    pub(super) fn read(mark: Mark, node: &Node, known: &Known<'_>, problems: &mut Problems) -> Option<Figure> {
         let kind = kind(mark, node, problems)?;
         let (word, required, optional) = KINDS[kind];
-        let table = (word == "scatter").then(|| columns_of(mark, node, arms, problems));
-        let mut known = [COMMON.as_slice(), required, optional].concat();
+        let table = (word == "scatter").then(|| columns_of(mark, node, known, problems));
+        let mut keys = [COMMON.as_slice(), required, optional].concat();
         if table.is_some() {
             // What a table of arms can have, a scatter of its columns can have; the table looks at it.
-            known.extend(node.as_map().into_iter().flat_map(Map::keys).map(String::as_str));
+            keys.extend(node.as_map().into_iter().flat_map(Map::keys).map(String::as_str));
         }
         let required = [&["name"], required].concat();
-        let fields = Fields::read((mark, node), ("figure", "the figure"), &known, &required, problems)?;
+        let fields = Fields::read((mark, node), ("figure", "the figure"), &keys, &required, problems)?;
         let reader = Reader { fields: &fields, mark };
         let name = fields.text("name", problems);
         let title = fields.text("title", problems);
         let shown = fields.one_or_more("arms", problems);
-        let before = problems.list.len();
         let (kind, mut marks) = match word {
             "lines" => reader.lines(problems),
             "skills" => reader.skills(problems),
             "clusters" => reader.clusters(problems),
             "scatter" => {
                 let table = table.as_ref().and_then(Option::as_ref)?;
-                (FigureKind::Scatter(Scatter { table: table.spec.clone() }), Vec::new())
+                (FigureKind::Scatter(Scatter { table: Box::new(table.spec.clone()) }), Vec::new())
             }
             _ => reader.gallery(problems),
         };
@@ -74,14 +72,16 @@ impl Figure {
             spec: FigureSpec { name: name?, title, arms: arms_shown, kind },
             mark,
             marks,
-            table: table.flatten(),
+            table: table.flatten().map(Box::new),
         };
-        if problems.list.len() == before && required.iter().all(|key| fields.map.contains_key(*key)) {
-            for mistake in figure.spec.mistakes(arms) {
-                let item = mistake.index.and_then(|index| figure.marks_of(mistake.field).get(index).copied());
-                let mark = item.unwrap_or_else(|| fields.mark(mistake.field, mark));
-                problems.add(ProblemKind::Table { message: mistake.message, hint: mistake.hint }.at(mark));
+        for mistake in figure.spec.mistakes(&known.arms) {
+            // What is not there was noted.
+            if required.contains(&mistake.field) && !fields.map.contains_key(mistake.field) {
+                continue;
             }
+            let item = mistake.index.and_then(|index| figure.marks_of(mistake.field).get(index).copied());
+            let mark = item.unwrap_or_else(|| fields.mark(mistake.field, mark));
+            problems.add(ProblemKind::Table { message: mistake.message, hint: mistake.hint }.at(mark));
         }
         Some(figure)
     }
@@ -96,7 +96,8 @@ impl Figure {
         }
         let mut wanted = Vec::new();
         for want in self.spec.kind.wants() {
-            for (reference, mark) in want.references.iter().zip(self.marks_of(want.field)) {
+            let written = want.references.iter().zip(self.marks_of(want.field));
+            for (reference, mark) in written.filter(|(reference, _)| !reference.is_empty()) {
                 let Some((stage, slot)) = reference.split_once('.') else {
                     problems.add(ProblemKind::NotAnOutput(reference.clone()).at(*mark));
                     continue;
@@ -181,7 +182,7 @@ fn kind(mark: Mark, node: &Node, problems: &mut Problems) -> Option<usize> {
 
 /// The table of arms whose two columns a scatter shows: everything that the figure says, but for what
 /// is the figure's own.
-fn columns_of(mark: Mark, node: &Node, arms: &[&str], problems: &mut Problems) -> Option<Table> {
+fn columns_of(mark: Mark, node: &Node, known: &Known<'_>, problems: &mut Problems) -> Option<Table> {
     let map = node.as_map()?;
     let (x, y) = (map.get("x")?, map.get("y")?);
     let own = |key: &&String| !matches!(key.as_str(), "kind" | "arms" | "x" | "y");
@@ -190,7 +191,7 @@ fn columns_of(mark: Mark, node: &Node, arms: &[&str], problems: &mut Problems) -
     table.insert("columns".to_string(), Entry { key: x.key, node: columns });
     let rows = Node::new(mark, Value::String("arm".to_string()));
     table.insert("rows".to_string(), Entry { key: mark, node: rows });
-    Table::read(mark, &Node::new(node.mark, Value::Map(table)), arms, problems)
+    Table::read(mark, &Node::new(node.mark, Value::Map(table)), known, problems)
 }
 
 /// What the kinds have of their own.

@@ -5,6 +5,7 @@ mod datasets;
 mod estimates;
 mod experiments;
 mod exports;
+mod figures;
 mod hub;
 mod hub_server;
 mod layers;

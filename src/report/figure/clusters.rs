@@ -93,8 +93,11 @@ impl Clustering {
     }
 }
 
-/// The measures of agreement, as the figure calls them.
-const MEASURES: [(&str, fn(&Agreement) -> f64); 3] = [
+/// A measure of agreement: what the figure calls it, and its value.
+type Measure = (&'static str, fn(&Agreement) -> f64);
+
+/// The measures of agreement.
+const MEASURES: [Measure; 3] = [
     ("NMI", |agreement| agreement.normalised_mutual_information),
     ("ARI", |agreement| agreement.adjusted_rand_index),
     ("purity", |agreement| agreement.purity),
@@ -211,7 +214,7 @@ fn draw(spec: &Clusters, title: &str, series: &[Series<'_>]) -> Scene {
     let frame =
         Frame { left: right_half, top: top + above, width: chart::WIDE - right_half - chart::EDGE - 6.0, height };
     dots(&mut scene, &frame, series, if swept { "b" } else { "a" });
-    let measured = |(place, (name, _)): (usize, &(&str, fn(&Agreement) -> f64))| Sample {
+    let measured = |(place, (name, _)): (usize, &Measure)| Sample {
         name: name.to_string(),
         look: Look::Point(measure_style(place)),
     };

@@ -54,7 +54,7 @@ pub fn build(spec: &FigureSpec, lines: &Lines, title: &str, histories: &[History
             for (step, cell) in cells.iter().enumerate() {
                 let (step, after) = match course.follows(cells) {
                     true => (Entry::from(step), names[step].as_str()),
-                    false => ("all".into(), "all together"),
+                    false => ("all".into(), "one result"),
                 };
                 let row = vec![panel.name.into(), (*arm).into(), step, after.into()];
                 let values = [cell.mean.into(), cell.deviation.into(), cell.n.into()];
@@ -105,11 +105,9 @@ fn draw(course: &Course, panels: &[Panel<'_>], names: &[String], label: &str, ti
                 chart::names_below(&mut scene, names, &places, slot, frame.bottom() + 1.0);
             }
         }
-        let last = row + 1 == rows;
-        y += above + height + if last || panels.len() % columns != 0 && row + 2 == rows { below } else { 6.0 };
-        if !last && panels.len() % columns != 0 && row + 2 == rows {
-            y += 2.0;
-        }
+        // Where the last row is shorter, the names of the panels that end above it need room too.
+        let ragged = !panels.len().is_multiple_of(columns) && row + 2 == rows;
+        y += above + height + if row + 1 == rows || ragged { below } else { 6.0 };
     }
     let lines = panels.iter().flat_map(|panel| panel.lines.iter().enumerate()).take(panels[0].lines.len());
     let sample = |(place, (arm, cells)): (usize, &(&str, &[Cell]))| {
@@ -124,7 +122,7 @@ fn draw(course: &Course, panels: &[Panel<'_>], names: &[String], label: &str, ti
         notes.push(format!("Bands: ± one standard deviation over {replicates} seeds."));
     }
     if panels[0].lines.iter().any(|(_, cells)| !course.follows(cells)) {
-        notes.push("Lines without markers: trained on all datasets at once.".to_string());
+        notes.push("Lines without markers: arms with one result, which do not follow the sequence.".to_string());
     }
     y = chart::caption(&mut scene, &notes.join(" "), y);
     scene.height = y + chart::EDGE / 2.0;

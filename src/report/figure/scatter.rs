@@ -7,7 +7,7 @@ use super::palette::{Colour, style};
 use super::scene::{Anchor, Scene, Stroke, Words};
 use super::spec::FigureSpec;
 use super::{Figure, FigureError};
-use crate::report::{Cell, Table};
+use crate::report::{Cell, Column, Direction, Table};
 
 /// An arm.
 struct Point<'t> {
@@ -37,13 +37,16 @@ pub fn build(spec: &FigureSpec, table: &Table) -> Result<Figure, FigureError> {
     if places.iter().all(Option::is_none) {
         return Err(FigureError::NoResults(spec.name.clone()));
     }
+    let [x, y] = [&table.columns[0], &table.columns[1]];
+    // A rate of forgetting, say, is better where it is less.
+    let down = Column::parse(&y.name).and_then(|column| column.direction()) == Some(Direction::Down);
+    let at_least = |one: f64, other: f64| if down { one <= other } else { one >= other };
     for (point, place) in points.iter_mut().zip(&places) {
         let beaten = |(x, y): (f64, f64)| {
-            places.iter().flatten().any(|other| other.0 <= x && other.1 >= y && (other.0 < x || other.1 > y))
+            places.iter().flatten().any(|other| other.0 <= x && at_least(other.1, y) && (other.0 < x || other.1 != y))
         };
         point.front = place.is_some_and(|place| !beaten(place));
     }
-    let [x, y] = [&table.columns[0], &table.columns[1]];
     let mut numbers = Numbers::new(&[
         ("arm", Role::Key),
         ("x", Role::Compared(x.tolerance)),
@@ -134,7 +137,7 @@ fn draw(points: &[Point<'_>], x_label: &str, y_label: &str, title: &str) -> Scen
         scene.text(Words { weight, ..words });
     }
     let y = frame.bottom() + 4.0 + chart::SMALL + chart::TEXT + 10.0;
-    let y = chart::caption(&mut scene, "Bold: no other arm has more for less (dashed: the Pareto front).", y);
+    let y = chart::caption(&mut scene, "Bold: no other arm is better in both (dashed: the Pareto front).", y);
     scene.height = y + chart::EDGE / 2.0;
     scene
 }

@@ -57,7 +57,7 @@ pub fn build(
     for (arm, rows) in &course.arms {
         for (skill, cells) in rows {
             for (step, cell) in cells.iter().enumerate() {
-                let after = if course.follows(cells) { names[step].as_str() } else { "all together" };
+                let after = if course.follows(cells) { names[step].as_str() } else { "one result" };
                 let row = vec!["skills".into(), arm.as_str().into(), skill.as_str().into(), after.into()];
                 let rest = [cell.mean.into(), cell.deviation.into(), "".into(), "".into(), "".into()];
                 numbers.rows.push(row.into_iter().chain(rest).collect());

@@ -85,9 +85,8 @@ pub struct Clusters {
 /// Two columns against each other.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scatter {
-    /// A table of arms with two columns: the one to the right, in which less is better, and the one upwards,
-    /// in which more is better.
-    pub table: TableSpec,
+    /// A table of arms with two columns: the one to the right, in which less is better, and the one upwards.
+    pub table: Box<TableSpec>,
 }
 
 /// Images and questions with answers.

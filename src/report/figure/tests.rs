@@ -172,7 +172,7 @@ fn scatter_figure() -> Figure {
     })
     .collect();
     let table_of = Table::build(&table, "What quality costs (a toy suite)", &runs).unwrap();
-    draw::scatter(&spec(FigureKind::Scatter(Scatter { table })), &table_of).unwrap()
+    draw::scatter(&spec(FigureKind::Scatter(Scatter { table: Box::new(table) })), &table_of).unwrap()
 }
 
 fn image(shade: u8) -> Picture {
@@ -191,7 +191,7 @@ fn told() -> Vec<Told> {
         ("colour/2", "Same for everybody?", "yes"),
     ];
     let answer = |arm: usize, step: usize, number: usize, (id, question, expected): (&str, &str, &str)| {
-        let right = number != 3 && (arm * 2 + step + number) % 3 != 0 || step == 0;
+        let right = number != 3 && !(arm * 2 + step + number).is_multiple_of(3) || step == 0;
         let wrong = ["green", "绿色", "there are four of them as far as one can see", "yes"][number];
         Answer {
             benchmark: id.split('/').next().unwrap().to_string(),
