@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::failure::{Exit, Failure};
 use crate::console;
+use crate::selection::scorers;
 use crate::stage::{Execution, Input, Param, ParamKind, Registry, Signature};
 use crate::text::did_you_mean;
 
@@ -76,6 +77,11 @@ fn reference(signature: &Signature) -> String {
     for (name, param) in &signature.params {
         let _ = writeln!(text, "  {name}: {}", domain(param));
         paragraph(&mut text, &param.doc);
+        if param.kind == ParamKind::Choices {
+            for scorer in param.values.iter().filter_map(|value| scorers::named(value)) {
+                paragraph(&mut text, &format!("{}: {}", scorer.name(), scorer.doc()));
+            }
+        }
     }
     let Execution { threads, micro_batch, device, gradient_checkpointing } = &signature.execution;
     let device = match signature.accelerated {

@@ -10,18 +10,25 @@ use super::backward::Backward;
 use super::batch::{Batch, Padding};
 use super::config::LlavaConfig;
 use super::conversation::{Encoded, IGNORE};
-use super::gradient::Extraction;
+use super::factors::Factors;
+use super::gradient::{Adapters, Extraction, Preconditioner, Projector};
+use super::hidden::Readout;
 use super::initial::{self, Draw};
+use super::kmeans::KMeans;
+use super::language::{Kept, Watch};
 use super::linear::Adapter;
 use super::llava::{Llava, host};
 use super::loss::{Targets, sum_of_sample_losses};
 use super::lora;
+use super::moments::Moments;
 use super::names;
 use super::optimizer::{AdamW, Collect, Gradients, Mark, Step, Trained};
 use super::precision::Precision;
+use super::projection::Projection;
 use super::samples::Inputs;
 use super::tensors;
 use super::weights::{Checkpoint, Weights};
+use super::zeroth::Perturbation;
 
 const CONFIG: &str = r#"{
     "model_type": "llava", "image_token_index": 3, "pad_token_id": 4, "bos_token_id": 1, "eos_token_id": 2,
@@ -147,6 +154,205 @@ fn batched_gradients_of_merged_adapters_are_those_of_a_loop_over_the_samples() {
     let again = Extraction { checkpointing: true, ..extraction };
     let again = again.run(&model, &adapters, &inputs(&samples())).expect("every layer has an adapter");
     assert_eq!((host(again.gradients), again.hidden), (gradients, extracted.hidden), "computed layer by layer");
+}
+
+/// A model whose weights include its adapters, with them.
+fn merged(checkpoint: &Checkpoint) -> (Llava<Compute>, Llava<Differentiable>, Adapters<Compute>) {
+    let mut model = adapted(checkpoint);
+    let adapters = lora::attached(&mut model).into_iter();
+    let adapters = adapters.map(|(name, (a, b))| (name, (a.inner(), b.inner()))).collect();
+    lora::merge(&mut model, 2, 4.0, 0.0);
+    let mut merged = checkpoint.clone();
+    model.store(&mut merged.weights);
+    let plain = Llava::load(&merged, Precision::F32, &Default::default()).expect("the checkpoint is whole");
+    (plain, model, adapters)
+}
+
+#[test]
+fn differences_of_losses_are_the_projected_gradient() {
+    let (mut plain, model, adapters) = merged(&checkpoint());
+    let projection = Projection { seed: 9, dimensions: 70 };
+    let layers = vec![1, 2];
+    let extraction = Extraction { layers: layers.clone(), scale: 2.0, checkpointing: false };
+    let gradients = extraction.run(&model, &adapters, &inputs(&samples())).expect("there are adapters").gradients;
+    let expected = host(Projector::new(projection, &Default::default()).project(gradients.clone()));
+    let perturbation = Perturbation::new(&mut plain, &adapters, layers, 2.0, 1e-2).expect("there are adapters");
+    assert_eq!(perturbation.parameters(), gradients.dims()[1]);
+    let before = host(loss(&plain, &inputs(&samples())));
+    let found = perturbation.derivatives(&mut plain, &perturbation.probes(projection), &inputs(&samples()));
+    assert_close(&found.concat(), &expected, 5e-3);
+    assert_eq!(host(loss(&plain, &inputs(&samples()))), before, "the model is as it was");
+
+    // One sample's own directions: the estimate is its projection onto them.
+    let own = inputs(&samples()[..1]);
+    let probes = perturbation.probes(Projection { seed: 4, dimensions: 3 });
+    let derivatives = perturbation.derivatives(&mut plain, &probes, &own).remove(0);
+    let estimate = perturbation.estimate(&mut plain, &probes, &own);
+    let matrix = Projection { seed: 4, dimensions: 3 }.block(0..estimate.len());
+    let along = |row: &[f32]| row.iter().zip(&derivatives).map(|(element, derivative)| element * derivative).sum();
+    let expected: Vec<f32> = matrix.chunks_exact(3).map(along).collect();
+    assert_close(&estimate, &expected, 1e-4);
+}
+
+/// Samples of two groups: the one answers with one token, the other with another.
+#[test]
+fn shared_directions_tell_groups_apart_and_directions_of_each_sample_do_not() {
+    let (mut plain, _, adapters) = merged(&checkpoint());
+    let groups: Vec<Encoded> = (0..16)
+        .map(|number| {
+            let mut sample = encoded(0, 9, 40 + number);
+            let token = if number % 2 == 0 { 7 } else { 19 };
+            for at in sample.ids.len() - 3..sample.ids.len() {
+                sample.ids[at] = token;
+                sample.labels[at] = i64::from(token);
+            }
+            sample
+        })
+        .collect();
+    let perturbation = Perturbation::new(&mut plain, &adapters, vec![1], 2.0, 1e-3).expect("there are adapters");
+    let all = inputs(&groups);
+    let shared = perturbation.probes(Projection { seed: 1, dimensions: 16 });
+    let shared = perturbation.derivatives(&mut plain, &shared, &all);
+    let own: Vec<Vec<f32>> = (0..groups.len())
+        .map(|number| {
+            let probes = perturbation.probes(Projection { seed: 100 + number as u64, dimensions: 1 });
+            perturbation.estimate(&mut plain, &probes, &inputs(&groups[number..number + 1]))
+        })
+        .collect();
+    // The share of pairs on whose being of one group two clusters agree with the truth.
+    let agreement = |vectors: &[Vec<f32>]| {
+        let kmeans = KMeans { clusters: 2, spherical: true, restarts: 5, iterations: 50, seed: 0 };
+        let labels = kmeans.fit(&vectors.concat(), vectors[0].len()).expect("they are finite").labels;
+        let pairs: Vec<(usize, usize)> =
+            (0..16).flat_map(|one| (0..one).map(move |other| (one, other))).collect();
+        let agrees = |(one, other): &&(usize, usize)| (labels[*one] == labels[*other]) == (one % 2 == other % 2);
+        pairs.iter().filter(agrees).count() as f64 / pairs.len() as f64
+    };
+    let (shared, own) = (agreement(&shared), agreement(&own));
+    assert_eq!(shared, 1.0);
+    assert!(own < 0.7, "{own}");
+}
+
+#[test]
+fn factorised_projections_are_products_with_both_sides_and_keep_inner_products_on_average() {
+    let (_, model, adapters) = merged(&checkpoint());
+    let inputs = inputs(&samples());
+    let extraction = Extraction { layers: vec![1], scale: 2.0, checkpointing: false };
+    let readout = Readout::Mean { layer: 1 };
+    let project = |seed, side| {
+        let mut factors = Factors::new(seed, side);
+        host(extraction.read(&model, &adapters, &inputs, &readout, Some(&mut factors)).expect("it is whole").gradients)
+    };
+    let full = host(extraction.run(&model, &adapters, &inputs).expect("it is whole").gradients);
+    // A side that is not longer than the projection is left, so this one changes nothing.
+    assert_close(&project(0, 64), &full, 1e-5);
+    let shapes = super::language::adapted(&checkpoint().config.text)[..7].to_vec();
+    let shapes = shapes.into_iter().flat_map(|(_, [inputs, outputs])| [[2, inputs], [outputs, 2]]);
+    assert_eq!(project(0, 4).len(), 3 * super::factors::dimensions(shapes, 4));
+    let inner = |rows: &[f32]| {
+        let width = rows.len() / 3;
+        let row = |sample: usize| rows[sample * width..(sample + 1) * width].iter();
+        let product = |one, other| row(one).zip(row(other)).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+        [product(0, 0), product(0, 1), product(1, 2)]
+    };
+    let expected = inner(&full);
+    let seeds = 300;
+    let mut means = [0.0; 3];
+    for seed in 0..seeds {
+        let found = inner(&project(seed, 4));
+        means.iter_mut().zip(found).for_each(|(mean, found)| *mean += found / seeds as f64);
+    }
+    let scale = expected[0];
+    for (mean, expected) in means.iter().zip(expected) {
+        assert!((mean - expected).abs() < 0.1 * scale, "{means:?} against {expected:?}");
+    }
+}
+
+#[test]
+fn adam_preconditions_a_gradient_by_the_published_formula() {
+    let (first, second) = (vec![0.5f32, -0.25, 0.0], vec![0.04f32, 1e-6, 0.0]);
+    let preconditioner = Preconditioner::<Compute>::new(first.clone(), second.clone(), &Default::default());
+    let gradients = [[0.1f32, -0.2, 0.0], [-1.0, 0.0, 1e-5]];
+    let data = TensorData::new(gradients.concat(), [2, 3]);
+    let found = host(preconditioner.apply(Tensor::from_data(data, &Default::default())));
+    let expected = gradients.iter().flat_map(|row| {
+        row.iter().zip(&first).zip(&second).map(|((g, m), v)| {
+            let (g, m, v) = (f64::from(*g), f64::from(*m), f64::from(*v));
+            ((0.9 * m + 0.1 * g) / (0.999 * v + 0.001 * g * g + 1e-8).sqrt()) as f32
+        })
+    });
+    assert_close(&found, &expected.collect::<Vec<_>>(), 1e-5);
+}
+
+#[test]
+fn what_adam_knows_is_kept_beside_the_adapter() {
+    let (mut model, inputs) = (adapted(&checkpoint()), inputs(&samples()));
+    let mut optimizer = AdamW::<Differentiable>::new(0.0);
+    model.visit(&mut Mark(Trained::Adapters));
+    let found = loss(&model, &inputs).backward();
+    let mut gradients = Gradients::<Differentiable>::new();
+    model.visit(&mut Collect { found: &found, sum: &mut gradients });
+    let expected = host(gradients["language_model.model.layers.1.mlp.up_proj.lora_A"].clone());
+    optimizer.advance();
+    let (optimizer_, learning_rate, projector_learning_rate) = (&mut optimizer, 1e-3, 1e-3);
+    model.visit(&mut Step { optimizer: optimizer_, gradients, factor: 1.0, learning_rate, projector_learning_rate });
+    let moments = lora::moments(&mut model, &optimizer);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    assert_eq!(Moments::find(folder.path()).expect("nothing is damaged"), None);
+    lora::merge(&mut model, 2, 4.0, 0.0).write(folder.path()).expect("it is written");
+    moments.write(folder.path()).expect("it is written");
+    let read = Moments::find(folder.path()).expect("it was written").expect("it is there");
+    assert_eq!(read, moments);
+    let [first, second] = &read.matrices["language_model.model.layers.1.mlp.up_proj.lora_A"];
+    assert_eq!(first.shape, [2, 16], "as the adapter's file has it");
+    // After one step from nothing the averages are a tenth and a thousandth.
+    let turned: Vec<f32> = (0..32).map(|at| expected[at % 16 * 2 + at / 16]).collect();
+    assert_close(&first.values, &turned.iter().map(|g| 0.1 * g).collect::<Vec<_>>(), 1e-5);
+    assert_close(&second.values, &turned.iter().map(|g| 0.001 * g * g).collect::<Vec<_>>(), 1e-5);
+    let name = "language_model.model.layers.0.self_attn.q_proj.lora_B".to_string();
+    assert_eq!(read.of(&[(name, 32)]).expect("it is there")[0].len(), 32);
+    assert!(read.of(&[("another".to_string(), 1)]).is_err());
+}
+
+/// Against the definition, from the states of one sample at a time.
+#[test]
+fn concept_vectors_are_pooled_by_modality_and_of_unit_length() {
+    let model = Llava::<Compute>::load(&checkpoint(), Precision::F32, &Default::default()).expect("the checkpoint is whole");
+    let layers = vec![0, 2];
+    let readout = Readout::Concept { layers: layers.clone() };
+    let found = readout.run(&model, &inputs(&samples())).expect("the layers are there");
+    let mut expected = Vec::new();
+    for sample in samples() {
+        let mut watch = Watch { attentions: Kept::of(layers.clone()), ..Watch::default() };
+        model.forward(&inputs(&[sample.clone()]), None, Some(&mut watch));
+        for state in watch.attentions.states {
+            let rows = host(state);
+            for image in [true, false] {
+                let of = |(_, id): &(&[f32], &u32)| (**id == IMAGE) == image;
+                let rows: Vec<&[f32]> = rows.chunks_exact(16).zip(&sample.ids).filter(of).map(|(row, _)| row).collect();
+                let mean = |at: usize| rows.iter().map(|row| f64::from(row[at])).sum::<f64>() / rows.len().max(1) as f64;
+                let bent: Vec<f64> = (0..16).map(|at| mean(at).tanh()).collect();
+                let norm = bent.iter().map(|value| value * value).sum::<f64>().sqrt();
+                let unit = |value: &f64| if norm > 0.0 { (value / norm / 2.0) as f32 } else { 0.0 };
+                expected.extend(bent.iter().map(unit));
+            }
+        }
+    }
+    assert_close(&found.concat(), &expected, 1e-5);
+    let lengths: Vec<f64> = found.iter().map(|vector| super::gradient::length(vector)).collect();
+    // The second sample has no image: its image halves are zero.
+    assert!((lengths[0] - 1.0).abs() < 1e-6 && (lengths[1] - 0.5f64.sqrt()).abs() < 1e-6, "{lengths:?}");
+    assert!(found[1][..16].iter().chain(&found[1][32..48]).all(|value| *value == 0.0));
+
+    // The same from a backward pass, at once and layer by layer.
+    let (_, model, adapters) = merged(&checkpoint());
+    for checkpointing in [false, true] {
+        let extraction = Extraction { layers: vec![1], scale: 2.0, checkpointing };
+        let read = extraction.read(&model, &adapters, &inputs(&samples()), &readout, None).expect("it is whole");
+        let (plain, _, _) = merged(&checkpoint());
+        let alone = readout.run(&plain, &inputs(&samples())).expect("the layers are there");
+        assert_close(&read.hidden.concat(), &alone.concat(), 1e-5);
+    }
 }
 
 #[test]

@@ -459,7 +459,7 @@ fn the_reference_comes_from_the_declarations() {
     cluster   Pseudo-task clusters by k-means.
               vectors → clusters
     score     Importance scores of every sample under a model.
-              model, pool → scores
+              [model], pool, [vectors], [targets], [target_pool], [previous] → scores
     train     Fine-tunes a model by LoRA or in full.
               [model], data → model, curve
     evaluate  Results on every benchmark of a suite.

@@ -11,6 +11,7 @@ mod entropy;
 mod grand;
 mod grounding;
 pub mod influence;
+mod margin;
 mod perplexity;
 
 /// All scorers. Of scorers that serve equally well the first is preferred.
@@ -21,6 +22,7 @@ pub const SCORERS: &[&dyn Scorer] = &[
     &grounding::Grounding,
     &grand::Grand,
     &influence::Influence,
+    &margin::Margin,
 ];
 
 /// A way to score samples.

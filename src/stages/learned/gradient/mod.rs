@@ -143,11 +143,11 @@ impl Job for Extract<'_> {
                     inputs.extend(each.collect::<anyhow::Result<Vec<_>>>()?);
                 }
                 let names: Vec<&str> = indices.iter().map(|index| samples[*index].id.as_str()).collect();
-                let (raw, read) = way.run(&inputs, &names, &readout)?;
-                for (index, vector) in indices.iter().zip(read) {
+                let found = way.run(&inputs, &names, &readout)?;
+                for (index, vector) in indices.iter().zip(found.hidden) {
                     hidden[*index] = finish(&vector, "hidden state", *index)?;
                 }
-                if let Some(raw) = raw {
+                if let Some(raw) = found.gradients {
                     let together = projector.as_ref().map_or(1, |projector| projector.together(raw.dims()[1]));
                     waiting.0.extend(indices);
                     waiting.1.push(raw);

@@ -11,6 +11,7 @@ use crate::ml::hidden::Readout;
 use crate::ml::language;
 use crate::ml::llava::Llava;
 use crate::ml::moments::Moments;
+use crate::ml::precision::Precision;
 use crate::ml::projection::Projection;
 use crate::ml::samples::Inputs;
 use crate::ml::weights::Checkpoint;
@@ -22,7 +23,7 @@ use crate::stages::learned::preparation::{Adapted, adapters};
 /// How vectors are made.
 pub enum Way<B: Compute> {
     /// Hidden vectors only.
-    Forward(Llava<B>),
+    Forward(Box<Llava<B>>),
     /// By a backward pass.
     Backward(Box<Backward<B>>),
     /// By differences of losses.
@@ -61,6 +62,14 @@ pub enum Form {
     Raw(usize),
 }
 
+/// The vectors of a batch.
+pub struct Found<B: Compute> {
+    /// `[batch, …]`, where there are any.
+    pub gradients: Option<Tensor<B, 2>>,
+    /// One per sample.
+    pub hidden: Vec<Vec<f32>>,
+}
+
 /// Most parameters whose gradients are written without a projection: half a megabyte for a sample.
 const UNPROJECTED: usize = 1 << 17;
 
@@ -74,7 +83,8 @@ impl<B: Compute> Way<B> {
         device: &B::Device,
     ) -> anyhow::Result<(Way<B>, Form)> {
         if params.gradient == Kind::None {
-            return Ok((Way::Forward(Llava::load(checkpoint, params.precision, device)?), Form::Absent));
+            let model = Llava::load(checkpoint, params.precision, device)?;
+            return Ok((Way::Forward(Box::new(model)), Form::Absent));
         }
         let adapted = adapters::<B>(checkpoint, params.rank, params.alpha, params.seed, device)?;
         match params.order {
@@ -89,17 +99,12 @@ impl<B: Compute> Way<B> {
         }
     }
 
-    /// The gradients of a batch of samples with these names, if there are any, and their hidden vectors.
-    #[allow(clippy::type_complexity, reason = "a pair of two plain things")]
-    pub fn run(
-        &mut self,
-        inputs: &[Inputs],
-        names: &[&str],
-        readout: &Readout,
-    ) -> anyhow::Result<(Option<Tensor<B, 2>>, Vec<Vec<f32>>)> {
+    /// The vectors of a batch of samples with these names: the first of `inputs` is the batch, where they are
+    /// wanted the others are its samples one by one.
+    pub fn run(&mut self, inputs: &[Inputs], names: &[&str], readout: &Readout) -> anyhow::Result<Found<B>> {
         let whole = &inputs[0];
         match self {
-            Way::Forward(model) => Ok((None, readout.run(model, whole)?)),
+            Way::Forward(model) => Ok(Found { gradients: None, hidden: readout.run(model, whole)? }),
             Way::Backward(backward) => {
                 let Backward { model, adapted, extraction, factors, preconditioner, sign } = &mut **backward;
                 let found = extraction.read(model, &adapted.adapters, whole, readout, factors.as_mut())?;
@@ -108,7 +113,7 @@ impl<B: Compute> Way<B> {
                     (None, true) => found.gradients.sign(),
                     (None, false) => found.gradients,
                 };
-                Ok((Some(gradients), found.hidden))
+                Ok(Found { gradients: Some(gradients), hidden: found.hidden })
             }
             Way::Differences(differences) => {
                 let Differences { model, perturbation, shared, probes, seed } = &mut **differences;
@@ -126,7 +131,7 @@ impl<B: Compute> Way<B> {
                 };
                 let shape = [rows.len(), rows.first().map_or(0, Vec::len)];
                 let data = TensorData::new(rows.concat(), shape);
-                Ok((Some(Tensor::from_data(data, model.device())), hidden))
+                Ok(Found { gradients: Some(Tensor::from_data(data, model.device())), hidden })
             }
         }
     }
@@ -214,7 +219,7 @@ impl<B: Compute> Differences<B> {
             "`order: zeroth` knows derivatives of losses only, not the sign of a gradient or Adam's step\n\
              hint: `gradient: sgd`, or `order: first`"
         );
-        if params.precision != crate::ml::precision::Precision::F32 {
+        if params.precision != Precision::F32 {
             context.warn("differences of losses in bf16 are mostly rounding: `order: zeroth` wants `precision: f32`");
         }
         let mut model = Llava::load(checkpoint, params.precision, device)?;
