@@ -75,8 +75,8 @@ pub const CHINESE_NUMBERS: [&str; 11] = ["零", "一", "二", "三", "四", "五
 
 /// The people.
 pub const PEOPLE: [&str; 24] = [
-    "Ada", "Bela", "Cleo", "Dora", "Emil", "Fred", "Gina", "Hugo", "Ines", "Jon", "Karl", "Lena", "Mia", "Nils", "Olga",
-    "Paul", "Quin", "Rosa", "Sam", "Tina", "Ugo", "Vera", "Walt", "Yara",
+    "Ada", "Bela", "Cleo", "Dora", "Emil", "Fred", "Gina", "Hugo", "Ines", "Jon", "Karl", "Lena", "Mia", "Nils",
+    "Olga", "Paul", "Quin", "Rosa", "Sam", "Tina", "Ugo", "Vera", "Walt", "Yara",
 ];
 
 /// What is true of everybody: the relation, and what it can be.

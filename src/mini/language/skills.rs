@@ -331,15 +331,20 @@ fn about(person: &str, relation: usize, dice: &mut Dice) -> String {
     let wordings = match RELATIONS[relation].0 {
         "home" => ["Where does {} live?", "What is the home of {}?", "In which city is {}?", "Name the city of {}."],
         "job" => ["What does {} do?", "What is the job of {}?", "What is {}?", "Name the job of {}."],
-        "sport" => ["What does {} play?", "What is the sport of {}?", "Which sport is for {}?", "Name the sport of {}."],
-        "drink" => ["What does {} drink?", "What is the drink of {}?", "Which drink is for {}?", "Name the drink of {}."],
+        "sport" => {
+            ["What does {} play?", "What is the sport of {}?", "Which sport is for {}?", "Name the sport of {}."]
+        }
+        "drink" => {
+            ["What does {} drink?", "What is the drink of {}?", "Which drink is for {}?", "Name the drink of {}."]
+        }
         _ => ["When was {} born?", "What is the month of {}?", "In which month was {} born?", "Name the month of {}."],
     };
     dice.pick(&wordings).replace("{}", person)
 }
 
 fn choice(dice: &mut Dice) -> Choice {
-    let (subject, question, right, mut wrong): (_, _, String, Vec<String>) = match dice.pick(&["fact", "kind", "word"]) {
+    let (subject, question, right, mut wrong): (_, _, String, Vec<String>) = match dice.pick(&["fact", "kind", "word"])
+    {
         "fact" => {
             let (person, relation) = (dice.pick(&PEOPLE), dice.below(RELATIONS.len()));
             let right = fact(person, relation);
@@ -429,7 +434,10 @@ fn conversation(dice: &mut Dice) -> Vec<Exchange> {
     turns.push((format!("I have {}.", with_article(&thing)), format!("I see, {}.", with_article(&thing))));
     let mut known = noun;
     if dice.chance(40) {
-        turns.push((format!("No, it is {}.", with_article(other.english)), format!("Oh, {}.", with_article(other.english))));
+        turns.push((
+            format!("No, it is {}.", with_article(other.english)),
+            format!("Oh, {}.", with_article(other.english)),
+        ));
         known = other;
     }
     let thing = format!("{} {}", adjective.english, known.english);
