@@ -1,4 +1,4 @@
-//! The datasets of the sequence and the benchmarks, row by row: what each asks, in which style, how
+//! The datasets of the sequence, row by row: what each asks, in which style, how
 //! often it repeats itself.
 //!
 //! | dataset | stands for | rows | what is in it | style | near-duplicates |
@@ -133,13 +133,6 @@ pub const DATASETS: [Dataset; 6] = [
     },
 ];
 
-/// How many samples a benchmark of `benchmarks` has.
-pub const BENCHMARK_ROWS: usize = 60;
-/// How many a benchmark of `benchmarks-small` has: the first of the same.
-pub const SMALL_BENCHMARK_ROWS: usize = 16;
-/// The average background colour of the pictures of benchmarks.
-const BENCHMARK_TINT: [i32; 3] = [38, 38, 38];
-
 /// A picture of a dataset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
@@ -155,7 +148,7 @@ pub struct Picture {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// What it exercises.
-    pub skill: Skill,
+    pub skill: &'static str,
     /// Its pictures.
     pub pictures: Vec<Picture>,
     /// Questions and answers.
@@ -195,7 +188,7 @@ impl Dataset {
             .collect();
         let scenes: Vec<Scene> = pictures.iter().map(|picture| picture.scene).collect();
         let turns = skill.ask(&scenes, style, false, &mut dice);
-        Row { skill, pictures, turns }
+        Row { skill: skill.name(), pictures, turns }
     }
 
     /// The shared picture of a world that is nearest to the number `near`, going up.
@@ -225,32 +218,7 @@ impl Dataset {
     }
 }
 
-/// The samples of the benchmark of `skill`: held-out scenes and questions, no two alike.
-pub fn benchmark(skill: Skill) -> Vec<Row> {
-    let mut rows: Vec<Row> = Vec::with_capacity(BENCHMARK_ROWS);
-    let mut dice = Dice::new(&format!("benchmark {}", skill.benchmark()), 0);
-    while rows.len() < BENCHMARK_ROWS {
-        let worlds = skill.worlds(&mut dice);
-        let scenes: Vec<Scene> = worlds.into_iter().map(|world| Scene::draw(world, true, &mut dice)).collect();
-        // Both kinds of captions are asked for.
-        let style = if skill == Skill::Captioning { dice.pick(&[Style::Brief, Style::Bare]) } else { Style::Brief };
-        let turns = skill.ask(&scenes, style, true, &mut dice);
-        let file = |number: usize| format!("images/{}-{}", skill.benchmark(), picture_file(rows.len(), number));
-        let pictures = scenes
-            .iter()
-            .enumerate()
-            .map(|(number, scene)| Picture { file: file(number), scene: *scene, tint: BENCHMARK_TINT })
-            .collect();
-        let alike =
-            |row: &Row| row.turns == turns && row.pictures.iter().map(|picture| &picture.scene).eq(scenes.iter());
-        if !rows.iter().any(alike) {
-            rows.push(Row { skill, pictures, turns });
-        }
-    }
-    rows
-}
-
 /// `000012.png`; a second picture of the same row is `000012-1.png`.
-fn picture_file(index: usize, number: usize) -> String {
+pub fn picture_file(index: usize, number: usize) -> String {
     if number == 0 { format!("{index:06}.png") } else { format!("{index:06}-{number}.png") }
 }

@@ -1,17 +1,21 @@
-//! The miniature suite: six small datasets, benchmarks and the architecture of a model for them, made
-//! from a seed, so that every experiment runs in minutes on two cores.
+//! The miniature suites, made from a seed, so that every experiment runs in minutes on two cores: six
+//! small datasets with pictures, benchmarks, validation samples and the architectures of two models for
+//! them; and the same for text alone ([`language`]).
 //!
 //! A picture is two rows of two cells ([`scene`]), each with nothing, an object or a glyph. What is
 //! written is as any dataset is: PNG files and LLaVA-style JSON; nothing that reads it knows that it
-//! was made. [`datasets`] says what each dataset holds. Scenes and questions of the benchmarks occur
-//! in no dataset. Unaware of experiments, stages and models.
+//! was made. [`datasets`] says what each dataset holds. Scenes and questions of what is held out
+//! ([`held_out`]) occur in no dataset. Unaware of experiments, stages and models.
 
 mod architecture;
 mod datasets;
 mod dice;
+mod held_out;
+mod language;
 mod picture;
 mod scene;
 mod skills;
+mod tokenizer;
 mod words;
 
 use std::collections::BTreeMap;
@@ -21,23 +25,46 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use datasets::{BENCHMARK_ROWS, DATASETS, Dataset, Picture, Row, SMALL_BENCHMARK_ROWS, benchmark};
+use datasets::{DATASETS, Picture, Row};
 use dice::Dice;
+use held_out::{BENCHMARK_ROWS, SMALL_BENCHMARK_ROWS, benchmark};
 use skills::Skill;
 
-/// Raised whenever anything that [`make`] writes changes.
+/// Raised whenever anything that [`make`] writes changes. Another part changes nothing that was there.
 pub const VERSION: u32 = 1;
 
-/// What [`make`] makes: the datasets in the order of their arrival, the benchmarks, and the
-/// architecture that `experiments/suites/mini/architecture` is a copy of.
-pub const NAMES: [&str; 9] =
-    ["llava", "m3it", "minigpt4", "mantis", "lamm", "vision_flan", "benchmarks", "benchmarks-small", "architecture"];
+/// What [`make`] makes: the datasets in the order of their arrival, what is held out of them, and the
+/// architectures that `experiments/suites/mini` has copies of; then the same without pictures.
+pub const NAMES: [&str; 21] = [
+    "llava",
+    "m3it",
+    "minigpt4",
+    "mantis",
+    "lamm",
+    "vision_flan",
+    "benchmarks",
+    "benchmarks-small",
+    "validation",
+    "visual-chat",
+    "architecture",
+    "proxy-architecture",
+    "natural_instructions",
+    "alpaca_cot",
+    "xp3",
+    "ultrachat",
+    "firefly",
+    "language-benchmarks",
+    "language-benchmarks-small",
+    "language-validation",
+    "language-architecture",
+];
 
 /// Makes the part `name` of the suite in `directory`, unless the directory is there: it appears at
 /// once and whole, so what is there was made by this function.
 ///
-/// A dataset is `samples.json` and `images/`; benchmarks are `benchmarks.json`, a JSON file each and
-/// `images/`; the architecture is config.json, tokenizer.json and their companions.
+/// A dataset is `samples.json` and, with pictures, `images/`, as validation samples are; benchmarks are
+/// `benchmarks.json`, a JSON file each and `images/`; an architecture is config.json, tokenizer.json and
+/// their companions.
 ///
 /// # Errors
 ///
@@ -66,23 +93,46 @@ fn write(name: &str, directory: &Path) -> io::Result<()> {
     match name {
         "benchmarks" => write_benchmarks(BENCHMARK_ROWS, directory),
         "benchmarks-small" => write_benchmarks(SMALL_BENCHMARK_ROWS, directory),
-        "architecture" => {
-            architecture::files().into_iter().try_for_each(|(file, text)| fs::write(directory.join(file), text))
-        }
-        _ => match DATASETS.iter().find(|dataset| dataset.name == name) {
-            Some(dataset) => write_dataset(dataset, directory),
-            None => {
-                let known = crate::text::ticked_list(NAMES);
-                Err(io::Error::other(format!("the miniature suite has no `{name}`; it has {known}")))
+        "validation" => write_samples("validation", &held_out::validation(), directory),
+        "visual-chat" => write_visual_chat(directory),
+        "architecture" => write_files(architecture::base(), directory),
+        "proxy-architecture" => write_files(architecture::proxy(), directory),
+        "language-benchmarks" => write_language_benchmarks(BENCHMARK_ROWS, directory),
+        "language-benchmarks-small" => write_language_benchmarks(SMALL_BENCHMARK_ROWS, directory),
+        "language-validation" => write_rows(&directory.join(SAMPLES), name, &language::validation()),
+        "language-architecture" => write_files(architecture::of_language(), directory),
+        _ => {
+            let pictured = DATASETS.iter().find(|dataset| dataset.name == name);
+            let of_language = language::DATASETS.iter().find(|dataset| dataset.name == name);
+            match (pictured, of_language) {
+                (Some(dataset), _) => {
+                    let rows: Vec<Row> = (0..dataset.rows).map(|index| dataset.row(index)).collect();
+                    write_samples(name, &rows, directory)
+                }
+                (None, Some(dataset)) => {
+                    let rows: Vec<Row> = (0..dataset.rows).map(|index| dataset.row(index)).collect();
+                    write_rows(&directory.join(SAMPLES), name, &rows)
+                }
+                (None, None) => {
+                    let known = crate::text::ticked_list(NAMES);
+                    Err(io::Error::other(format!("the miniature suite has no `{name}`; it has {known}")))
+                }
             }
-        },
+        }
     }
 }
 
-fn write_dataset(dataset: &Dataset, directory: &Path) -> io::Result<()> {
-    let rows: Vec<Row> = (0..dataset.rows).map(|index| dataset.row(index)).collect();
-    write_rows(&directory.join("samples.json"), dataset.name, &rows)?;
-    write_pictures(&directory.join("images"), dataset.name, &rows)
+/// The file of a dataset.
+const SAMPLES: &str = "samples.json";
+
+fn write_files(files: Vec<architecture::File>, directory: &Path) -> io::Result<()> {
+    files.into_iter().try_for_each(|(file, text)| fs::write(directory.join(file), text))
+}
+
+/// Rows with their pictures.
+fn write_samples(name: &str, rows: &[Row], directory: &Path) -> io::Result<()> {
+    write_rows(&directory.join(SAMPLES), name, rows)?;
+    write_pictures(&directory.join("images"), name, rows)
 }
 
 fn write_benchmarks(count: usize, directory: &Path) -> io::Result<()> {
@@ -96,7 +146,44 @@ fn write_benchmarks(count: usize, directory: &Path) -> io::Result<()> {
         write_pictures(directory, &format!("benchmark {name}"), rows)?;
         list.push(json!({"name": name, "skill": skill.name(), "metric": skill.metric(), "file": file}));
     }
-    let mut text = serde_json::to_string_pretty(&list)?;
+    write_list(&list, directory)
+}
+
+/// One benchmark whose answers are decoded, right or wrong.
+fn write_visual_chat(directory: &Path) -> io::Result<()> {
+    let (name, file, rows) = ("visual_chat", "visual_chat.json", held_out::visual_chat());
+    fs::create_dir(directory.join("images"))?;
+    write_rows(&directory.join(file), name, &rows)?;
+    write_pictures(directory, name, &rows)?;
+    write_list(&[json!({"name": name, "skill": name, "metric": "rouge_l", "file": file})], directory)
+}
+
+/// The benchmarks without pictures. That with choices is laid out as MMLU is.
+fn write_language_benchmarks(count: usize, directory: &Path) -> io::Result<()> {
+    let mut list = Vec::new();
+    for skill in language::Skill::ALL {
+        let name = skill.benchmark();
+        if skill == language::Skill::Choices {
+            let file = format!("{name}.jsonl");
+            let lines = language::choices().into_iter().take(count).map(|choice| {
+                let language::Choice { subject, question, choices, answer } = choice;
+                format!("{}\n", json!({"question": question, "subject": subject, "choices": choices, "answer": answer}))
+            });
+            fs::write(directory.join(&file), lines.collect::<String>())?;
+            let prompt = language::LETTER;
+            list.push(json!({"name": name, "skill": skill.name(), "format": "mmlu", "file": file, "prompt": prompt}));
+            continue;
+        }
+        let file = format!("{name}.json");
+        write_rows(&directory.join(&file), name, &language::benchmark(skill)[..count])?;
+        list.push(json!({"name": name, "skill": skill.name(), "metric": skill.metric(), "file": file}));
+    }
+    write_list(&list, directory)
+}
+
+/// `benchmarks.json`.
+fn write_list(list: &[Value], directory: &Path) -> io::Result<()> {
+    let mut text = serde_json::to_string_pretty(list)?;
     text.push('\n');
     fs::write(directory.join("benchmarks.json"), text)
 }
@@ -127,7 +214,7 @@ fn sample(dataset: &str, index: usize, row: &Row) -> Value {
     };
     sample["conversations"] = row.turns.iter().enumerate().flat_map(turn).collect();
     sample["dataset"] = json!(dataset);
-    sample["skill"] = json!(row.skill.name());
+    sample["skill"] = json!(row.skill);
     sample
 }
 

@@ -2,8 +2,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::datasets::{BENCHMARK_ROWS, DATASETS, Row, SMALL_BENCHMARK_ROWS, benchmark};
+use super::datasets::{DATASETS, Row};
 use super::dice::Dice;
+use super::held_out::{BENCHMARK_ROWS, SMALL_BENCHMARK_ROWS, VALIDATION_ROWS, benchmark, validation, visual_chat};
 use super::scene::{Cell, Colour, Object, Scene, Shape, Size};
 use super::skills::{Skill, Style};
 use super::{architecture, make, picture};
@@ -33,7 +34,7 @@ fn two_objects() -> Scene {
 }
 
 #[test]
-fn no_benchmark_shares_a_scene_of_several_objects_or_a_question_without_a_picture_with_any_dataset() {
+fn nothing_held_out_shares_a_scene_of_several_objects_or_a_question_without_a_picture_with_any_dataset() {
     let mut questions = BTreeSet::new();
     let mut scenes = BTreeSet::new();
     for dataset in &DATASETS {
@@ -44,7 +45,8 @@ fn no_benchmark_shares_a_scene_of_several_objects_or_a_question_without_a_pictur
     }
     // Of a single object there are too few scenes to hold any out: there the picture is new.
     let single = |row: &Row| row.pictures.iter().any(|picture| picture.scene.objects().len() == 1);
-    for row in Skill::ALL.into_iter().flat_map(benchmark).filter(|row| !single(row)) {
+    let held_out = Skill::ALL.into_iter().flat_map(benchmark).chain(validation()).chain(visual_chat());
+    for row in held_out.filter(|row| !single(row)) {
         assert!(!questions.contains(&asked(&row)), "{row:?} is also in a dataset");
         for picture in &row.pictures {
             assert!(!scenes.contains(&format!("{:?}", picture.scene)), "{picture:?} is also in a dataset");
@@ -57,6 +59,34 @@ fn a_benchmark_has_no_sample_twice() {
     for skill in Skill::ALL {
         let rows: BTreeSet<String> = benchmark(skill).iter().map(asked).collect();
         assert_eq!(rows.len(), BENCHMARK_ROWS, "{}", skill.benchmark());
+    }
+}
+
+#[test]
+fn no_validation_sample_is_there_twice_or_in_a_benchmark() {
+    let mut seen: BTreeSet<String> = Skill::ALL.into_iter().flat_map(benchmark).map(|row| asked(&row)).collect();
+    let rows = validation();
+    assert_eq!(rows.len(), VALIDATION_ROWS * Skill::ALL.len());
+    for row in &rows {
+        assert!(seen.insert(asked(row)), "{row:?} is there twice");
+    }
+}
+
+#[test]
+fn the_visual_chat_is_a_dozen_questions_about_four_pictures() {
+    let rows = visual_chat();
+    let pictures: BTreeSet<&str> = rows.iter().map(|row| row.pictures[0].file.as_str()).collect();
+    assert_eq!((rows.len(), pictures.len()), (12, 4));
+    let skills: BTreeSet<&str> = rows.iter().map(|row| row.skill).collect();
+    assert!(skills.len() >= 6, "{skills:?}");
+    assert!(rows.iter().any(|row| row.turns.len() > 1));
+}
+
+#[test]
+fn the_models_know_every_word_that_is_held_out() {
+    let tokenizer = architecture::tokenizer();
+    for (question, answer) in validation().into_iter().chain(visual_chat()).flat_map(|row| row.turns) {
+        assert!(tokenizer.knows(&question) && tokenizer.knows(&answer), "{question} {answer}");
     }
 }
 
@@ -111,11 +141,21 @@ fn what_is_asked_about_a_scene_is_answered_from_it() {
 }
 
 #[test]
-fn the_committed_architecture_is_what_the_suite_makes() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/suites/mini/architecture");
-    for (file, text) in architecture::files() {
-        let committed = fs::read_to_string(folder.join(file)).unwrap();
-        assert!(committed == text, "{file} differs: make `architecture` again, and the base checkpoint with it");
+fn the_committed_architectures_are_what_the_suites_make() {
+    let suites = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/suites");
+    let parts = [
+        ("mini/architecture", architecture::base()),
+        ("mini/base", architecture::base()),
+        ("mini/proxy-architecture", architecture::proxy()),
+        ("mini/proxy", architecture::proxy()),
+        ("language/architecture", architecture::of_language()),
+        ("language/base", architecture::of_language()),
+    ];
+    for (folder, files) in parts {
+        for (file, text) in files {
+            let committed = fs::read_to_string(suites.join(folder).join(file)).unwrap();
+            assert!(committed == text, "{folder}/{file} differs: make it again, and the checkpoint with it");
+        }
     }
 }
 

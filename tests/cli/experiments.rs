@@ -120,6 +120,40 @@ fn selecting_from_ones_own_data_computes_what_the_method_needs() {
 }
 
 #[test]
+fn every_suite_has_what_the_protocol_asks_of_it() {
+    let layers = |plan: &runner::plan::Plan, name: &str| plan[plan.find(name).unwrap()].params["layers"].to_string();
+    for (suite, steps, middle) in [
+        ("mini", 5, "[1]"),
+        ("smoke", 2, "[1]"),
+        ("language", 4, "[1]"),
+        ("language-smoke", 2, "[1]"),
+        ("full", 5, "[15]"),
+        ("full-language", 4, "[15]"),
+    ] {
+        let plan = shipped("liit.yaml", &[], Some(suite));
+        assert!(plan.find(&format!("t{steps}/evaluate")).is_ok(), "{suite}");
+        assert!(plan.find(&format!("t{}/evaluate", steps + 1)).is_err(), "{suite}");
+        assert_eq!(layers(&plan, "t1/gradient"), middle, "{suite}");
+        // What only some experiments use, put where the protocol has something of the same kind.
+        let validation =
+            ["name", "path", "images", "limit"].map(|key| format!("first.{key}=${{suite.validation.{key}}}"));
+        let validation: Vec<&str> = validation.iter().map(String::as_str).collect();
+        let plan = shipped("liit.yaml", &validation, Some(suite));
+        assert_eq!(plan[plan.find("first").unwrap()].params["name"], "validation", "{suite}");
+        if !suite.contains("language") {
+            let set = [
+                "gradient.inputs.model.path=${suite.proxy}",
+                "gradient.layers=${suite.proxy_gradient.layers}",
+                "gradient.dimensions=${suite.proxy_gradient.dimensions}",
+                "start.benchmarks=${suite.gallery}",
+            ];
+            let plan = shipped("liit.yaml", &set, Some(suite));
+            assert_eq!(layers(&plan, "t1/gradient"), if suite == "full" { "[11]" } else { "[1]" });
+        }
+    }
+}
+
+#[test]
 fn the_full_suite_has_the_settings_of_the_paper() {
     let plan = shipped("table3.yaml", &["suite.root=/data"], Some("full"));
     let of = |name: &str| &plan[plan.find(name).unwrap()];

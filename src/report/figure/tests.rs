@@ -85,6 +85,7 @@ fn skills_figure() -> Figure {
     let scorers = ["perplexity", "el2n", "entropy", "image_grounding"];
     let mut share = |cluster: usize| Share {
         cluster: Some(cluster),
+        part: None,
         size: 20 + draws.below(400),
         budget: 50,
         chosen: 50,
@@ -344,6 +345,7 @@ fn clusters_are_measured_against_all_variance_and_the_true_skills() {
         dimensions: 1,
         centroids: vec![1.0, 11.0],
         within_sum_of_squares: 4.0,
+        sweep: Vec::new(),
     };
     let skill = |id: &str| Some(usize::from(id > "b"));
     let one = Clustering::of(Some("v, cluster.clusters=2".into()), &found, skill);

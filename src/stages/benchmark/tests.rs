@@ -429,19 +429,50 @@ fn missing_images_wrong_fields_and_unfit_metrics_are_told_before_anything_is_ask
 }
 
 #[test]
-fn the_miniature_suite_is_read_by_its_entries() {
+fn the_miniature_suites_are_read_by_their_entries() {
     let directory = tempfile::tempdir().unwrap();
-    let made = directory.path().join("benchmarks-small");
-    crate::mini::make("benchmarks-small", &made).unwrap();
-    let entries = entries(&made).unwrap();
-    assert!(entries.len() > 3);
-    for entry in &entries {
-        let benchmark = super::read(&made, entry, directory.path()).unwrap();
-        let right: Vec<Reply> =
-            benchmark.questions.iter().map(|question| Reply::Text(question.expected.target())).collect();
-        let result = judge(&benchmark, &right).result;
-        assert_eq!((result.value, result.details.len()), (100.0, 0), "{}", entry.name);
+    for (part, count) in [("benchmarks-small", 13), ("visual-chat", 1), ("language-benchmarks-small", 11)] {
+        let made = directory.path().join(part);
+        crate::mini::make(part, &made).unwrap();
+        let entries = entries(&made).unwrap();
+        assert_eq!(entries.len(), count);
+        for entry in &entries {
+            let benchmark = super::read(&made, entry, directory.path()).unwrap();
+            let right: Vec<Reply> =
+                benchmark.questions.iter().map(|question| Reply::Text(question.expected.target())).collect();
+            let result = judge(&benchmark, &right).result;
+            assert_eq!(result.value, 100.0, "{}", entry.name);
+            assert!(result.chance < 60.0, "{} is guessed right {} % of the time", entry.name, result.chance);
+            assert_eq!(result.details.is_empty(), entry.format == Format::Llava, "{}", entry.name);
+        }
     }
+}
+
+/// What a model of the language suite was trained on is what it is asked.
+#[test]
+fn choices_of_the_language_suite_are_worded_as_in_its_datasets() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = |part: &str| {
+        let path = directory.path().join(part);
+        crate::mini::make(part, &path).unwrap();
+        path
+    };
+    let benchmarks = made("language-benchmarks-small");
+    let entry = entries(&benchmarks).unwrap().into_iter().find(|entry| entry.name == "choices").unwrap();
+    let asked = super::read(&benchmarks, &entry, directory.path()).unwrap();
+    let taught = fs::read_to_string(made("xp3").join("samples.json")).unwrap();
+    let taught: Vec<Value> = serde_json::from_str(&taught).unwrap();
+    let taught = taught.iter().filter(|sample| sample["skill"] == "choices");
+    // Only what is asked about differs: the lines before and after, and how many there are, do not.
+    let frame = |text: &str| text.lines().skip(1).map(|line| line[..3].to_string()).collect::<Vec<_>>();
+    let frames: BTreeSet<Vec<String>> = asked.questions.iter().map(|question| frame(&question.text)).collect();
+    assert_eq!(frames.len(), 1);
+    for sample in taught {
+        let text = sample["conversations"][0]["value"].as_str().unwrap();
+        assert!(frames.contains(&frame(text)), "{text}");
+    }
+    let last = |text: &str| text.lines().last().unwrap().to_string();
+    assert_eq!(last(&asked.questions[0].text), "Answer with the letter.");
 }
 
 #[test]
