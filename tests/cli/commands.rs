@@ -146,7 +146,10 @@ fn a_stage_is_explained_by_its_old_and_new_key() {
       "kind": "prune",
       "version": 1,
       "params": {
+        "allocation": "uniform",
         "budget": 1,
+        "epsilon": null,
+        "keep": "hard",
         "method": "random",
         "order": "paper",
         "scorer": "el2n",
@@ -163,7 +166,10 @@ fn a_stage_is_explained_by_its_old_and_new_key() {
       "kind": "prune",
       "version": 1,
       "params": {
+        "allocation": "uniform",
         "budget": 1,
+        "epsilon": null,
+        "keep": "hard",
         "method": "none",
         "order": "paper",
         "scorer": "el2n",
@@ -228,7 +234,10 @@ fn results_are_listed_and_say_where_they_come_from() {
     log         .runner/logs/[digest].log
 
     params
+      allocation: uniform
       budget: 1
+      epsilon: null
+      keep: hard
       method: random
       order: paper
       scorer: el2n
@@ -482,11 +491,15 @@ fn the_reference_comes_from_the_declarations() {
 
     Outputs
       clusters: clusters
-          A label per sample and the centroids.
+          A label per sample and the centroids; after a sweep also its curve, `sweep.json`.
 
     Params
       clusters: whole number, at least 1, default 10
           Number of clusters k; no more than samples are made.
+      sweep: list of whole numbers, optional
+          Numbers of clusters to try instead of `clusters`, three or more. That at the elbow is taken: where the curve of
+          the within-cluster sum of squares, both axes scaled to their range, is farthest below its chord (Kneedle,
+          Satopää et al. 2011).
       method: one of kmeans, spherical, default kmeans
           Euclidean distance, or cosine similarity with centroids of unit length.
       restarts: whole number, at least 1, default 3
