@@ -81,6 +81,16 @@ impl Bench {
         Vectors { ids: ids(rows.len()), dimensions: 2, values }.write(&self.input(slot)).unwrap();
     }
 
+    /// Fills an input slot with what another bench made.
+    #[cfg(feature = "ml")]
+    pub fn take(&self, slot: &str, output: &std::path::Path) {
+        let input = self.input(slot);
+        for entry in std::fs::read_dir(output).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, input.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+
     /// Runs the stage with these params, the others at their defaults and the seed 0.
     pub fn run(&self, params: Value) -> anyhow::Result<()> {
         self.run_with_threads(params, 1)

@@ -342,3 +342,26 @@ stages:
     "#);
     assert!(project.problems(&["a.limit=${params.${params.number}"]).contains("is not a reference"));
 }
+
+#[test]
+fn a_score_by_vectors_alone_is_given_no_model() {
+    let text = "\
+stages:
+  data: {use: ingest, params: {name: data, path: data.json}}
+  base: {use: train, inputs: {data: data.pool}}
+  vectors: {use: gradient, inputs: {model: {path: checkpoint}, pool: data.pool}}
+  score:
+    use: score
+    inputs: {model: base.model, pool: data.pool, vectors: vectors.gradient, targets: vectors.gradient, target_pool: data.pool}
+    params: {scorers: [SCORERS]}
+";
+    let given = |scorers: &str| {
+        let project = Project::of(&text.replace("SCORERS", scorers)).write("checkpoint/config.json", "{}");
+        let plan = plan(&project.write("checkpoint/model.safetensors", ""));
+        let stage = plan.order().find(|stage| plan[*stage].kind == "score").expect("it is planned");
+        plan[stage].inputs.keys().cloned().collect::<Vec<String>>().join(" ")
+    };
+    assert_snapshot!(given("influence"), @"pool target_pool targets vectors");
+    assert_snapshot!(given("influence, el2n"), @"model pool target_pool targets vectors");
+    assert_snapshot!(given("el2n"), @"model pool");
+}

@@ -299,3 +299,53 @@ impl Influencing {
         Ok(influences)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::artifact::Scores;
+    use crate::stages::testing::Bench;
+
+    /// Three samples to choose from, at 0°, 60° and 90°, and two targets at 90°.
+    fn bench() -> Bench {
+        let bench = Bench::new(&Score);
+        bench.pool("pool", 3);
+        bench.vectors("vectors", &[[2.0, 0.0], [0.5, 0.75f32.sqrt()], [0.0, 0.1]]);
+        bench.pool("target_pool", 2);
+        bench.vectors("targets", &[[0.0, 3.0], [0.0, 1.0]]);
+        bench
+    }
+
+    fn influence(weight: f64) -> serde_json::Value {
+        json!({"scorers": ["influence"], "layers": null, "weight": weight})
+    }
+
+    #[test]
+    fn influence_is_summed_over_checkpoints_without_a_model() {
+        let first = bench();
+        first.run(influence(0.5)).unwrap();
+        let scores = Scores::read(&first.output("scores")).unwrap();
+        assert_eq!(scores.ids, ["d/0", "d/1", "d/2"]);
+        let near = |found: &[f32], expected: [f32; 3]| {
+            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}, not {expected:?}");
+        };
+        near(&scores.columns["influence"], [0.0, 0.5 * 0.75f32.sqrt(), 0.5]);
+
+        let second = bench();
+        second.take("previous", &first.output("scores"));
+        second.run(influence(0.25)).unwrap();
+        near(&Scores::read(&second.output("scores")).unwrap().columns["influence"], [0.0, 0.75 * 0.75f32.sqrt(), 0.75]);
+        let (_, sums) = Influences::read(&second.output("scores")).unwrap();
+        near(&sums.tasks["d"], [0.0, 0.75 * 0.75f32.sqrt(), 0.75]);
+    }
+
+    #[test]
+    fn scores_without_influence_are_not_added_to() {
+        let bench = bench();
+        bench.scores("previous", &[("el2n", vec![0.0; 3])]);
+        let error = bench.run(influence(1.0)).unwrap_err();
+        assert!(format!("{error:#}").ends_with("the scorer `influence` was not among its scorers"), "{error:#}");
+    }
+}
