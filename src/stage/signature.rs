@@ -176,7 +176,9 @@ impl Signature {
         for param in signature.params.values_mut() {
             param.values = spelt_out(&param.values, String::as_str, str::to_string)?;
         }
-        for values in signature.inputs.values_mut().flat_map(|input| input.when.0.iter_mut().flat_map(IndexMap::values_mut)) {
+        for values in
+            signature.inputs.values_mut().flat_map(|input| input.when.0.iter_mut().flat_map(IndexMap::values_mut))
+        {
             *values = spelt_out(values, |value| value.as_str().unwrap_or_default(), |word| Value::from(word))?;
         }
         for (slot, input) in &signature.inputs {

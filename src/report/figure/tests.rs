@@ -345,7 +345,7 @@ fn clusters_are_measured_against_all_variance_and_the_true_skills() {
         dimensions: 1,
         centroids: vec![1.0, 11.0],
         within_sum_of_squares: 4.0,
-        sweep: Vec::new(),
+        sweep: None,
     };
     let skill = |id: &str| Some(usize::from(id > "b"));
     let one = Clustering::of(Some("v, cluster.clusters=2".into()), &found, skill);
