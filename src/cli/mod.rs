@@ -8,6 +8,7 @@ mod estimates;
 mod exec;
 mod export;
 mod failure;
+mod many;
 mod plan;
 mod report;
 mod show;
