@@ -56,7 +56,7 @@ fn words(column: &Column, best: &str, compared: &[Compared<'_>], results: &Resul
         0 => String::new(),
         seeds => format!(" × {}", crate::text::count(seeds, "seed")),
     };
-    let heading = column.name().replace('_', " ").replace('.', " ");
+    let heading = column.name().replace(['_', '.'], " ");
     let test = format!("paired permutation test over {what}{seeds}");
     if compared.iter().all(|other| significance::least(other.pairs) >= LEVEL) {
         return format!(

@@ -325,9 +325,9 @@ mod tests {
         - **relative gain to Random (%)**: result after the last time step in percent of the best result that Random reached over time, mean over skills of the mean over those of a skill's benchmarks on which that best is above chance.
         - **forgetting rate (%)**: what the last time step lost of the best earlier result, in percent of it; an improvement counts as 0; mean over skills of the mean over those of a skill's benchmarks on which that best is above chance.
         - **compute (s)**: elapsed time of the stages of selection and training that ran on an accelerator, and processor time of the others.
-        - **gain at equal compute (points)**: average accuracy of the row less the average accuracy at equal compute, which interpolates Random, 25 %, Random; marked * beyond their range.
-        - **at equal compute (%)**: average accuracy that Random, 25 %, Random would reach with the seconds of compute of the row: elapsed time of the stages of selection and training that ran on an accelerator, and processor time of the others; linear in the logarithm of the seconds between the two nearest, and that of the nearest one, marked *, beyond their range.
-        - **peak memory (MiB)**: the most memory of the process that one of all stages that the results depend on had.
+        - **gain at equal compute (points)**: average accuracy of the row less the average accuracy at equal compute, which interpolates `Random, 25 %` and `Random`; marked * beyond their range.
+        - **at equal compute (%)**: average accuracy that `Random, 25 %` and `Random` would reach with the seconds of compute of the row: elapsed time of the stages of selection and training that ran on an accelerator, and processor time of the others; linear in the logarithm of the seconds between the two nearest, and that of the nearest one, marked *, beyond their range.
+        - **peak memory (MiB)**: the most memory that the process of one of all stages that the results depend on had.
         "#);
     }
 
@@ -379,7 +379,11 @@ mod tests {
         "#);
         let matrix = table.matrix_csv().unwrap();
         assert_eq!(matrix.lines().count(), 1 + 5 * 2 * 6);
-        insta::assert_snapshot!(matrix.lines().take(3).collect::<Vec<_>>().join("\n"), @"");
+        insta::assert_snapshot!(matrix.lines().take(3).collect::<Vec<_>>().join("\n"), @r#"
+        arm,seed,step,skill,benchmark,chance,samples,value
+        Multi-task,,0,skill a,a,10,50,30
+        Multi-task,,1,skill a,a,10,50,90
+        "#);
     }
 
     #[test]

@@ -412,9 +412,7 @@ fn a_broken_experiment_among_others_does_not_keep_them_from_running() {
       |                          ^^^^^^
       = hint: did you mean `budget`?
 
-    1 problem; nothing was run
-
-    1 problem; the experiments without any go on
+    1 problem; experiments without any are run
     6 stages in 2 experiments: 6 distinct, 0 shared; 0 are needed by more than one experiment
     plan b: 3 stages, 0 fresh, 1 to run, 2 below those
     run data  (never ran)
