@@ -92,6 +92,7 @@ Examples:
 const PLAN_EXAMPLES: &str = "\
 Examples:
   runner plan experiments/table3.yaml
+  runner plan experiments/                       every experiment of a folder, and what they share
   runner plan experiments/table3.yaml --set score.perplexity=reference
   runner plan experiments/table3.yaml --dot | dot -Tsvg > table3.svg
   runner plan experiments/table3.yaml --suite full --set suite.root=/data --tflops 150";
@@ -139,7 +140,8 @@ pub struct Exec {
     /// How many stages may share a CUDA device.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub per_device: u16,
-    /// After a failure, go on with what does not need the failed stage.
+    /// After a failure, go on with what does not need the failed stage, and with the other experiments;
+    /// those that are wrong are left out.
     #[arg(long, short)]
     pub keep_going: bool,
     /// Run only this stage and what it needs, and make no tables. Can be repeated.
@@ -157,8 +159,9 @@ pub struct Exec {
 
 #[derive(Debug, Args)]
 pub struct Plan {
-    /// The experiment file.
-    pub experiment: PathBuf,
+    /// Experiment files, or folders of them.
+    #[arg(required = true, value_name = "EXPERIMENT")]
+    pub experiments: Vec<PathBuf>,
     #[command(flatten)]
     pub store: Store,
     #[command(flatten)]

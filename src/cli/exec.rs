@@ -12,9 +12,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::arguments::{Exec, Format};
 use super::devices::Available;
 use super::failure::{Exit, Failure};
+use super::many::{self, Sharing};
 use super::report::{self, Rendered};
 use super::workspace::Workspace;
-use crate::console::{self, Console};
+use crate::console::{self, Console, diagnostics};
 use crate::plan::{Plan, StageIndex};
 use crate::scheduler::{ChildProcess, Options, Outcome, run};
 use crate::spec::Problems;
@@ -25,7 +26,7 @@ use crate::text::{count, ticked_list};
 pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
     let mut workspace = Workspace::new(&arguments.store.directory);
     // Everything is planned before anything runs: a mistake in the last experiment is told at once.
-    let plans = plans(arguments, &mut workspace, registry)?;
+    let (plans, mut exit) = plans(arguments, &mut workspace, registry)?;
     let available = Available::here();
     let devices = available.pool(&arguments.device, usize::from(arguments.per_device))?;
     plans.iter().try_for_each(|(_, plan)| available.check(plan))?;
@@ -34,31 +35,64 @@ pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = arguments.jobs.map_or(cores, usize::from);
     let options = Options { jobs, keep_going: arguments.keep_going, devices };
-    let mut exit = Exit::Done;
-    for (file, plan) in &plans {
-        let mut teller = Console::new(arguments.format.format.into());
-        if !workspace.fetch(plan, &mut |event| teller.show(&event), &interrupt)? {
-            drop(teller);
-            console::note("interrupted; what was fetched is kept, and the next run goes on with it");
-            return Ok(Exit::Interrupted);
+    if plans.len() > 1 {
+        let sharing = Sharing::of(plans.iter().map(|(_, plan)| plan));
+        match arguments.format.format {
+            Format::Text => console::note(&sharing.text()),
+            Format::Json => console::print(&format!("{}\n", json!({"event": "sharing", "sharing": sharing.json()}))),
         }
-        let cache = workspace.cache()?;
-        let outcome = run(plan, cache, &executor, &options, &mut |event| teller.show(&event), &interrupt)?;
-        drop(teller);
-        let rendered = report::render(plan, &outcome, &mut workspace)?;
-        exit = worse(exit, finish(arguments, file, plan, &outcome, &rendered, &workspace)?);
-        if outcome.summary.interrupted || (exit == Exit::Failed && !arguments.keep_going) {
+    }
+    for (file, plan) in &plans {
+        let done = experiment(arguments, file, plan, &mut workspace, &executor, &options, &interrupt);
+        let one = match done {
+            Ok(one) => one,
+            Err(failure) if arguments.keep_going && plans.len() > 1 => {
+                console::note(&format!("`{}` ends here; the others go on", file.display()));
+                failure.report()
+            }
+            Err(failure) => return Err(failure),
+        };
+        exit = worse(exit, one);
+        if one == Exit::Interrupted || (one == Exit::Failed && !arguments.keep_going) {
             break;
         }
     }
     Ok(exit)
 }
 
-/// The plans of all experiments, or what is wrong with any of them.
-fn plans(arguments: &Exec, workspace: &mut Workspace, registry: &Registry) -> Result<Vec<(PathBuf, Plan)>, Failure> {
+/// Runs one experiment and renders its report.
+fn experiment(
+    arguments: &Exec,
+    file: &Path,
+    plan: &Plan,
+    workspace: &mut Workspace,
+    executor: &ChildProcess,
+    options: &Options,
+    interrupt: &AtomicBool,
+) -> Result<Exit, Failure> {
+    let mut teller = Console::new(arguments.format.format.into());
+    if !workspace.fetch(plan, &mut |event| teller.show(&event), interrupt)? {
+        drop(teller);
+        console::note("interrupted; what was fetched is kept, and the next run goes on with it");
+        return Ok(Exit::Interrupted);
+    }
+    let cache = workspace.cache()?;
+    let outcome = run(plan, cache, executor, options, &mut |event| teller.show(&event), interrupt)?;
+    drop(teller);
+    let rendered = report::render(plan, &outcome, workspace)?;
+    finish(arguments, file, plan, &outcome, &rendered, workspace)
+}
+
+/// The plans of all experiments, or what is wrong with any of them. With `--keep-going` those that are
+/// wrong are told of and left out, as long as one is right; the exit code says so.
+fn plans(
+    arguments: &Exec,
+    workspace: &mut Workspace,
+    registry: &Registry,
+) -> Result<(Vec<(PathBuf, Plan)>, Exit), Failure> {
     let mut plans = Vec::new();
     let mut wrong: Option<Problems> = None;
-    for file in files(&arguments.experiments)? {
+    for file in many::files(&arguments.experiments)? {
         match workspace.plan(&file, &arguments.changes.overrides(), registry) {
             Ok(plan) => {
                 let only = only(&plan, &arguments.only)?;
@@ -71,27 +105,15 @@ fn plans(arguments: &Exec, workspace: &mut Workspace, registry: &Registry) -> Re
             Err(failure) => return Err(failure),
         }
     }
-    wrong.map_or(Ok(plans), |problems| Err(Failure::Problems(problems)))
-}
-
-/// The experiment files that paths name: themselves, or all files of a folder, in order.
-fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
-    let mut files = Vec::new();
-    for path in paths {
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
+    match wrong {
+        None => Ok((plans, Exit::Done)),
+        Some(problems) if arguments.keep_going && !plans.is_empty() => {
+            let found = count(problems.list.len(), "problem");
+            console::note(&format!("{}{found}; experiments without any are run", diagnostics::each(&problems)));
+            Ok((plans, Exit::Wrong))
         }
-        let entries = path.read_dir().with_context(|| format!("cannot read `{}`", path.display()))?;
-        let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
-        let mut found: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
-        if found.is_empty() {
-            return Err(Failure::usage(format!("there are no experiments in `{}`", path.display()), None));
-        }
-        found.sort();
-        files.append(&mut found);
+        Some(problems) => Err(Failure::Problems(problems)),
     }
-    Ok(files)
 }
 
 /// The part of a plan that these stages need; all of it where none are named.

@@ -9,6 +9,7 @@ mod exec;
 mod export;
 mod failure;
 mod figures;
+mod many;
 mod plan;
 mod report;
 mod show;

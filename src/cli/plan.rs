@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use super::arguments::{Format, OneStage, Plan as Arguments};
 use super::estimates::Estimates;
 use super::failure::{Exit, Failure};
+use super::many::{self, Sharing};
 use super::workspace::{Lenient, Workspace, read};
 use crate::console;
 use crate::fingerprint::DirtyReason;
@@ -20,27 +21,66 @@ use crate::stage::Registry;
 use crate::stages::estimate::{Assumed, Shape};
 use crate::text;
 
-/// Shows the verdict on every stage.
+/// Shows the verdict on every stage, and what the experiments share if they are several.
 pub fn plan(arguments: &Arguments, registry: &Registry) -> Result<Exit, Failure> {
     let mut workspace = Workspace::new(&arguments.store.directory);
-    let (document, problems) = read(&arguments.experiment, &arguments.changes.overrides())?;
+    let files = many::files(&arguments.experiments)?;
+    let mut plans = Vec::new();
+    let mut wrong: Option<Problems> = None;
+    for file in &files {
+        match one(arguments, file, &mut workspace, registry) {
+            Ok((plan, told)) => {
+                if !plans.is_empty() && arguments.format.format == Format::Text && !arguments.dot {
+                    console::print("\n");
+                }
+                console::print(&told);
+                plans.push(plan);
+            }
+            Err(Failure::Problems(problems)) => match &mut wrong {
+                None => wrong = Some(problems),
+                Some(wrong) => wrong.extend(problems),
+            },
+            Err(failure) => return Err(failure),
+        }
+    }
+    if let Some(problems) = wrong {
+        return Err(Failure::Problems(problems));
+    }
+    if plans.len() > 1 && !arguments.dot {
+        let sharing = Sharing::of(&plans);
+        match arguments.format.format {
+            Format::Text => console::print(&format!("\n{}\n", sharing.text())),
+            Format::Json => console::print(&format!("{:#}\n", json!({"sharing": sharing.json()}))),
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The plan of the experiment in `file`, and what is said of it.
+fn one(
+    arguments: &Arguments,
+    file: &Path,
+    workspace: &mut Workspace,
+    registry: &Registry,
+) -> Result<(Plan, String), Failure> {
+    let (document, problems) = read(file, &arguments.changes.overrides())?;
     let assumed = assumed(&document, &problems);
-    let mut externals = Lenient::new(&mut workspace);
+    let mut externals = Lenient::new(workspace);
     let plan = crate::plan::plan(&document, registry, &mut externals, problems).map_err(Failure::Problems)?;
     let missing = externals.missing;
     if arguments.dot {
-        console::print(&plan.dot());
-        return Ok(Exit::Done);
+        let dot = plan.dot();
+        return Ok((plan, dot));
     }
     let cache = workspace.cache()?;
     let examination = examine(&plan, cache)?;
     let estimates = Estimates::new(&plan, &examination, cache, registry, assumed, arguments.tflops)?;
     let told = Told { plan: &plan, examination: &examination, estimates: &estimates, missing: &missing };
-    match arguments.format.format {
-        Format::Text => console::print(&told.text()),
-        Format::Json => console::print(&format!("{:#}\n", told.json())),
-    }
-    Ok(Exit::Done)
+    let told = match arguments.format.format {
+        Format::Text => told.text(),
+        Format::Json => format!("{:#}\n", told.json()),
+    };
+    Ok((plan, told))
 }
 
 /// What the suites of an experiment say for its estimates: `assume:`, `architecture:`, and `samples:` beside

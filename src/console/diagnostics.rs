@@ -12,12 +12,17 @@ const WIDEST: usize = 140;
 
 /// All problems, ready to print, with how many there are at the end.
 pub fn render(problems: &Problems) -> String {
+    let found = count(problems.list.len(), "problem");
+    format!("{}{found}; nothing was run\n", each(problems))
+}
+
+/// All problems, ready to print.
+pub fn each(problems: &Problems) -> String {
     let mut text = String::new();
     for problem in &problems.list {
         render_one(problem, &problems.sources, &mut text);
         text.push('\n');
     }
-    let _ = writeln!(text, "{}; nothing was run", count(problems.list.len(), "problem"));
     text
 }
 

@@ -87,6 +87,8 @@ struct Builder<'e> {
     plan: Plan,
     /// Stages by the digest of everything that makes them equal.
     known: HashMap<Digest, StageIndex>,
+    /// The digest of each stage of the plan.
+    identities: Vec<Digest>,
     externals: Memory<'e>,
 }
 
@@ -94,7 +96,7 @@ impl<'e> Builder<'e> {
     fn new(document: &Document, title: String, items: Vec<Item>, externals: &'e mut dyn Externals) -> Builder<'e> {
         let mut plan = Plan::new(document.name.clone(), title);
         plan.report = items.into_iter().map(|item| PlannedItem { spec: item.spec(), runs: Vec::new() }).collect();
-        Builder { plan, known: HashMap::new(), externals: Memory::new(externals) }
+        Builder { plan, known: HashMap::new(), identities: Vec::new(), externals: Memory::new(externals) }
     }
 
     /// Adds what the report needs of a run; everything where there is no report.
@@ -184,7 +186,7 @@ impl<'e> Builder<'e> {
             execution: wired.execution.clone(),
             accelerated: wired.accelerated,
         };
-        let identity = identity(&stage);
+        let identity = stage.identity(|producer| self.identities[producer.index()]);
         if let Some(known) = self.known.get(&identity).copied() {
             let [name] = stage.names.try_into().ok()?;
             self.plan.share(known, name);
@@ -192,6 +194,7 @@ impl<'e> Builder<'e> {
         }
         let stage = self.plan.add(stage);
         self.known.insert(identity, stage);
+        self.identities.push(identity);
         Some(stage)
     }
 
@@ -247,18 +250,4 @@ fn name(arm: Option<&str>, seed: Option<u64>, step: Option<usize>, stage: &str) 
     }
     name.push_str(stage);
     name
-}
-
-/// The digest of everything that makes two stages of a plan equal.
-fn identity(stage: &Planned) -> Digest {
-    let inputs = stage.inputs.iter().map(|(slot, source)| {
-        let source = match source {
-            Source::Stage(output) => format!("{}.{}", output.stage.index(), output.slot),
-            Source::External(external) => external.digest.to_string(),
-        };
-        (slot, source)
-    });
-    let inputs: Vec<(&String, String)> = inputs.collect();
-    let text = serde_json::to_vec(&(&stage.kind, stage.version, &stage.params, inputs));
-    Digest::of(&text.unwrap_or_else(|error| panic!("BUG: JSON values cannot be written as JSON: {error}")))
 }

@@ -189,6 +189,17 @@ impl Plan {
         part
     }
 
+    /// For each stage the digest of everything that makes it equal to another, of this plan or of a
+    /// different one.
+    pub fn identities(&self) -> Vec<Digest> {
+        let mut identities = Vec::with_capacity(self.len());
+        for stage in self.order() {
+            let identity = self[stage].identity(|producer| identities[producer.index()]);
+            identities.push(identity);
+        }
+        identities
+    }
+
     /// How many stages there are.
     pub fn len(&self) -> usize {
         self.graph.node_count()
@@ -321,6 +332,21 @@ impl Planned {
         &self.names[0]
     }
 
+    /// The digest of everything that makes it equal to another stage; `of` is that of a stage that it
+    /// reads.
+    pub(super) fn identity(&self, of: impl Fn(StageIndex) -> Digest) -> Digest {
+        let inputs = self.inputs.iter().map(|(slot, source)| {
+            let source = match source {
+                Source::Stage(output) => format!("{}.{}", of(output.stage), output.slot),
+                Source::External(external) => external.digest.to_string(),
+            };
+            (slot, source)
+        });
+        let inputs: Vec<(&String, String)> = inputs.collect();
+        let text = serde_json::to_vec(&(&self.kind, self.version, &self.params, inputs));
+        Digest::of(&text.unwrap_or_else(|error| panic!("BUG: JSON values cannot be written as JSON: {error}")))
+    }
+
     /// The stages that it reads, once for each slot.
     pub fn producers(&self) -> impl Iterator<Item = StageIndex> + '_ {
         self.inputs.values().filter_map(|source| match source {
@@ -404,6 +430,20 @@ mod tests {
             plan.find("Random/s0/t3/train").unwrap_err().to_string(),
             "no stage `Random/s0/t3/train` in `sample`; did you mean `Random/s0/t1/train`?"
         );
+    }
+
+    #[test]
+    fn a_stage_is_equal_to_one_of_another_plan_that_is_made_of_equal_ones() {
+        let (plan, mut other) = (sample(), Plan::new("other".to_string(), String::new()));
+        other.add(Planned { version: 2, ..stage("unlike", &[], None) });
+        let mut planned = plan[StageIndex::new(0)].clone();
+        planned.names = vec!["elsewhere".to_string()];
+        let data = other.add(planned);
+        other.add(stage("renamed", &[("data", of(data)), ("again", of(data))], None));
+        other.add(stage("wired otherwise", &[("data", of(data))], None));
+        let (ours, theirs) = (plan.identities(), other.identities());
+        let equal = |digest: &Digest| ours.iter().position(|own| own == digest);
+        assert_eq!(theirs.iter().map(equal).collect::<Vec<_>>(), [None, Some(0), Some(1), None]);
     }
 
     #[test]

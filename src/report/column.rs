@@ -2,6 +2,7 @@
 
 use super::Rows;
 use super::cost::{CostColumn, Measure};
+use crate::text::ticked_list;
 
 /// A column of a table. Results are taken at the last time step, where nothing else is said.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -253,12 +254,12 @@ impl Column {
             Column::AtEqualCompute => format!(
                 "average accuracy that {} would reach with the seconds of compute of the row: {}; linear in the logarithm \
                  of the seconds between the two nearest, and that of the nearest one, marked *, beyond their range",
-                compute_reference.join(", "),
+                ticked_list(compute_reference),
                 CostColumn::COMPUTE.definition()
             ),
             Column::GainAtEqualCompute => {
                 "average accuracy of the row less the average accuracy at equal compute".to_string()
-                    + &format!(", which interpolates {}; marked * beyond their range", compute_reference.join(", "))
+                    + &format!(", which interpolates {}; marked * beyond their range", ticked_list(compute_reference))
             }
             Column::Chance => "what always giving the commonest answer would score".to_string(),
             Column::Samples => "samples in the skill's benchmarks".to_string(),

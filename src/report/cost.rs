@@ -176,7 +176,7 @@ impl CostColumn {
             Measure::Compute => {
                 format!("elapsed time of {of} that ran on an accelerator, and processor time of the others")
             }
-            Measure::Memory => format!("the most memory of the process that one of {of} had"),
+            Measure::Memory => format!("the most memory that the process of one of {of} had"),
             Measure::Stages => format!("how many are {of}"),
         }
     }

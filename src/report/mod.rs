@@ -245,4 +245,180 @@ mod tests {
         arm `Sequential` with seed 0 brings no `pool_size`
         "#);
     }
+
+    /// A run of few or many samples: five benchmarks of skills of their own, and what it cost.
+    fn priced(arm: &str, values: [[f64; 6]; 2], compute: f64) -> Run {
+        let step = |values: [f64; 6]| {
+            let names = ["a", "b", "c", "d", "e_f", "g"];
+            let benchmark = |(name, value): (&str, f64)| {
+                let (skill, metric) = (format!("skill {name}"), "exact_match".to_string());
+                let benchmark =
+                    Benchmark { skill, metric, value, chance: 10.0, samples: 50, details: Default::default() };
+                (name.to_string(), benchmark)
+            };
+            Metrics { benchmarks: names.into_iter().zip(values).map(benchmark).collect() }
+        };
+        let cost = |phase, kind: &str, cpu: f64| Cost {
+            phase,
+            kind: kind.to_string(),
+            stages: 2,
+            wall: cpu / 2.0,
+            cpu,
+            device: 0.0,
+            compute: cpu,
+            memory: Some((cpu as u64) << 20),
+        };
+        let mut costs = vec![cost(Phase::Training, "train", compute - 10.0), cost(Phase::Evaluation, "evaluate", 7.0)];
+        costs.insert(0, cost(Phase::Selection, "select", 10.0));
+        Run {
+            arm: Some(arm.to_string()),
+            seed: None,
+            steps: values.map(step).to_vec(),
+            values: [("data_size".to_string(), 250.0), ("mean(train.model.samples)".to_string(), 250.5)].into(),
+            costs,
+        }
+    }
+
+    fn priced_runs() -> Vec<Run> {
+        vec![
+            priced("Multi-task", [[30.0; 6], [90.0; 6]], 400.0),
+            priced("Random, 25 %", [[30.0; 6], [40.0; 6]], 20.0),
+            priced("Random", [[50.0; 6], [60.0; 6]], 80.0),
+            priced("Adapt-∞", [[60.0; 6], [58.0, 61.0, 66.0, 60.0, 70.0, 63.0]], 40.0),
+            priced("Slow", [[70.0; 6], [30.0; 6]], 160.0),
+        ]
+    }
+
+    fn priced_table(rows: &str, columns: &str) -> Table {
+        let spec = format!(
+            "{{name: priced, rows: {rows}, metrics: [evaluate.metrics], relative_to: [Multi-task, Random], \
+             compute_reference: ['Random, 25 %', Random], unranked: [Multi-task], test: average_accuracy, \
+             columns: [{columns}]}}"
+        );
+        Table::build(&serde_yaml::from_str(&spec).unwrap(), "What 50 % cost", &priced_runs()).unwrap()
+    }
+
+    const PRICED: &str = "data_size, average_accuracy, relative_gain, relative_gain_to.Random, forgetting_rate, \
+                          compute_seconds, gain_at_equal_compute, at_equal_compute, peak_memory";
+
+    #[test]
+    fn a_table_with_upper_bounds_costs_and_accuracy_at_equal_compute() {
+        insta::assert_snapshot!(priced_table("arm", PRICED).to_markdown(), @r#"
+        # What 50 % cost
+
+        | arm          | data size | average accuracy (%) | relative gain (%) | relative gain to Random (%) | forgetting rate (%) | compute (s) | gain at equal compute (points) | at equal compute (%) | peak memory (MiB) |
+        |:-------------|----------:|---------------------:|------------------:|----------------------------:|--------------------:|------------:|-------------------------------:|---------------------:|------------------:|
+        | Multi-task   |       250 |                 90.0 |             100.0 |                       150.0 |                 0.0 |         400 |                          30.0* |                60.0* |               390 |
+        | Random, 25 % |       250 |                 40.0 |              44.4 |                        66.7 |             **0.0** |          20 |                          _0.0_ |                 40.0 |                10 |
+        | Random       |       250 |               _60.0_ |            _66.7_ |                     _100.0_ |             **0.0** |          80 |                          _0.0_ |                 60.0 |                70 |
+        | Adapt-∞      |       250 |             **63.0** |          **70.0** |                   **105.0** |                 0.6 |          40 |                       **13.0** |                 50.0 |                30 |
+        | Slow         |       250 |                 30.0 |              33.3 |                        50.0 |                57.1 |         160 |                         -30.0* |                60.0* |               150 |
+
+        One run per cell. Of each column without Multi-task the **best** and the _second best_ are marked.
+
+        Not told apart from the best (Adapt-∞) in average accuracy by a paired permutation test over 6 skills at p < 0.05 (two-sided, each row on its own): Random (p = 0.19).
+
+        Costs are those that were recorded when a stage ran, on the machine that it ran on: a stage counts in full in every row that needs it, also where rows share it or its result was in the cache. They are measured, not compared with the golden.
+
+        - **data size**: samples that the evaluated model was trained on at a time step, mean over the time steps.
+        - **average accuracy (%)**: result after the last time step, mean over skills of the mean over a skill's benchmarks.
+        - **relative gain (%)**: result after the last time step in percent of the best result that Multi-task reached over time, mean over skills of the mean over those of a skill's benchmarks on which that best is above chance.
+        - **relative gain to Random (%)**: result after the last time step in percent of the best result that Random reached over time, mean over skills of the mean over those of a skill's benchmarks on which that best is above chance.
+        - **forgetting rate (%)**: what the last time step lost of the best earlier result, in percent of it; an improvement counts as 0; mean over skills of the mean over those of a skill's benchmarks on which that best is above chance.
+        - **compute (s)**: elapsed time of the stages of selection and training that ran on an accelerator, and processor time of the others.
+        - **gain at equal compute (points)**: average accuracy of the row less the average accuracy at equal compute, which interpolates `Random, 25 %` and `Random`; marked * beyond their range.
+        - **at equal compute (%)**: average accuracy that `Random, 25 %` and `Random` would reach with the seconds of compute of the row: elapsed time of the stages of selection and training that ran on an accelerator, and processor time of the others; linear in the logarithm of the seconds between the two nearest, and that of the nearest one, marked *, beyond their range.
+        - **peak memory (MiB)**: the most memory that the process of one of all stages that the results depend on had.
+        "#);
+    }
+
+    #[test]
+    fn a_table_in_latex_compiles_and_marks_the_best() {
+        insta::assert_snapshot!(priced_table("arm", "average_accuracy, skills, mean(train.model.samples)").to_latex(), @r#"
+        % needs \usepackage{booktabs} and \usepackage{graphicx}
+        \begin{table}
+          \centering
+          \small
+          \caption{What 50 \% cost}
+          \label{tab:priced}
+          \begin{tabular}{lrrrrrrrr}
+            \toprule
+            arm & \shortstack[r]{average \\ accuracy (\%)} & \rotatebox{90}{skill a} & \rotatebox{90}{skill b} & \rotatebox{90}{skill c} & \rotatebox{90}{skill d} & \rotatebox{90}{skill e\_f} & \rotatebox{90}{skill g} & mean(train.model.samples) \\
+            \midrule
+            Multi-task & 90.0 & 90.0 & 90.0 & 90.0 & 90.0 & 90.0 & 90.0 & 250.500 \\
+            Random, 25 \% & 40.0 & 40.0 & 40.0 & 40.0 & 40.0 & 40.0 & 40.0 & 250.500 \\
+            Random & \underline{60.0} & \textbf{60.0} & \underline{60.0} & \underline{60.0} & \textbf{60.0} & \underline{60.0} & \underline{60.0} & 250.500 \\
+            Adapt-$\infty$ & \textbf{63.0} & \underline{58.0} & \textbf{61.0} & \textbf{66.0} & \textbf{60.0} & \textbf{70.0} & \textbf{63.0} & 250.500 \\
+            Slow & 30.0 & 30.0 & 30.0 & 30.0 & 30.0 & 30.0 & 30.0 & 250.500 \\
+            \bottomrule
+          \end{tabular}
+
+          \medskip
+          \begin{minipage}{\linewidth}
+            \footnotesize
+            One run per cell.
+            Not told apart from the best (Adapt-$\infty$) in average accuracy by a paired permutation test over 6 skills at p $<$ 0.05 (two-sided, each row on its own): Random (p = 0.19).
+            Of each column without Multi-task the \textbf{best} and the \underline{second best} are marked.
+            \textbf{average accuracy (\%)}: result after the last time step, mean over skills of the mean over a skill's benchmarks.
+            \textbf{a skill by its name (\%)}: result after the last time step, mean over the skill's benchmarks.
+            \textbf{mean(train.model.samples)}: \texttt{train.model.samples}, mean over the time steps.
+          \end{minipage}
+        \end{table}
+        "#);
+    }
+
+    #[test]
+    fn a_table_as_comma_separated_values_has_everything_and_so_has_its_matrix() {
+        let table = priced_table("arm", "average_accuracy, skills.skill e_f, total_seconds");
+        insta::assert_snapshot!(table.to_csv(), @r#"
+        arm,average_accuracy,average_accuracy deviation,average_accuracy n,skills.skill e_f,skills.skill e_f deviation,skills.skill e_f n,total_seconds,total_seconds deviation,total_seconds n
+        Multi-task,90,,1,90,,1,203.5,,1
+        "Random, 25 %",40,,1,40,,1,13.5,,1
+        Random,60,,1,60,,1,43.5,,1
+        Adapt-∞,63,,1,70,,1,23.5,,1
+        Slow,30,,1,30,,1,83.5,,1
+        "#);
+        let matrix = table.matrix_csv().unwrap();
+        assert_eq!(matrix.lines().count(), 1 + 5 * 2 * 6);
+        insta::assert_snapshot!(matrix.lines().take(3).collect::<Vec<_>>().join("\n"), @r#"
+        arm,seed,step,skill,benchmark,chance,samples,value
+        Multi-task,,0,skill a,a,10,50,30
+        Multi-task,,1,skill a,a,10,50,90
+        "#);
+    }
+
+    #[test]
+    fn a_table_of_stages_shows_what_each_kind_cost_every_arm() {
+        let mut runs = priced_runs();
+        runs.truncate(2);
+        runs[0].costs.remove(0);
+        let spec = "{name: t, rows: stage, metrics: [evaluate.metrics], columns: [total_seconds, stages, peak_memory]}";
+        let table = Table::build(&serde_yaml::from_str(spec).unwrap(), "Stages", &runs).unwrap();
+        insta::assert_snapshot!(table.to_text(), @r#"
+        Stages
+
+        stage                 Multi-task: total (s)  Random, 25 %: total (s)  Multi-task: stages  Random, 25 %: stages  Multi-task: peak memory (MiB)  Random, 25 %: peak memory (MiB)
+        ────────────────────  ─────────────────────  ───────────────────────  ──────────────────  ────────────────────  ─────────────────────────────  ───────────────────────────────
+        selection: select                         –                      5.0                   –                     2                              –                               10
+        training: train                       195.0                      5.0                   2                     2                            390                               10
+        evaluation: evaluate                    3.5                      3.5                   2                     2                              7                                7
+        all                                   198.5                     13.5                   4                     6                            390                               10
+
+        One run per cell
+        Costs are those that were recorded when a stage ran, on the machine that it ran on: a stage counts in full in every row that needs it, also where rows share it or its result was in the cache. They are measured, not compared with the golden.
+        "#);
+        assert_eq!(Table::from_json(&table.to_json()).unwrap(), table);
+    }
+
+    #[test]
+    fn costs_are_not_compared_with_a_golden_but_must_be_there() {
+        let golden = priced_table("arm", "average_accuracy, total_seconds, stages");
+        let mut later = priced_table("arm", "average_accuracy, total_seconds, stages");
+        later.body[0].cells[1] = Cell::of(vec![Some(1e6)]);
+        assert_eq!(differences(&golden, &later), []);
+        later.body[0].cells[2] = Cell::of(vec![Some(7.0)]);
+        assert_eq!(differences(&golden, &later)[0].to_string(), "Multi-task, stages: 6 -> 7 (tolerance 0)");
+        let later = priced_table("arm", "average_accuracy, stages");
+        assert_eq!(differences(&golden, &later)[0].to_string(), "column `total (s)`: present -> absent");
+    }
 }

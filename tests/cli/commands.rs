@@ -371,6 +371,7 @@ fn every_experiment_of_a_folder_is_checked_before_any_is_run() {
     assert_snapshot!(project.run(&["exec", "all", "--jobs", "1"]), @r#"
     exit 0
     --- stderr
+    6 stages in 2 experiments: 4 distinct, 2 shared; 2 are needed by more than one experiment
     plan a: 3 stages, 0 fresh, 1 to run, 2 below those
     run data  (never ran)
     warning: `data`: dataset `toy`: dropped 1 sample: answer is empty (row 3, line 5)
@@ -384,6 +385,64 @@ fn every_experiment_of_a_folder_is_checked_before_any_is_run() {
     run pick  (never ran)
     ran pick  [time]  [memory]
     done b: ran 1 stage, 2 fresh in [time] ([time] of processor time, [time] saved by the cache)
+    "#);
+}
+
+#[test]
+fn several_experiments_say_what_they_share() {
+    let project = Project::new()
+        .write("all/data.json", DATA)
+        .write("all/a.yaml", EXPERIMENT)
+        .write("all/b.yaml", "extends: a.yaml\nstages: {pick: {params: {budget: 1}}}\n");
+    let told = project.run(&["plan", "all"]);
+    let last = told.trim_end().lines().last().unwrap();
+    assert_eq!(last, "6 stages in 2 experiments: 4 distinct, 2 shared; 2 are needed by more than one experiment");
+    let json = project.json(&["plan", "all/a.yaml", "all/b.yaml", "--format", "json"]);
+    assert_eq!(json.len(), 3);
+    assert_eq!(json[2]["sharing"]["distinct"], 4);
+}
+
+#[test]
+fn a_broken_experiment_among_others_does_not_keep_them_from_running() {
+    let project = Project::new()
+        .write("all/data.json", DATA)
+        .write("all/a.yaml", "extends: c.yaml\nstages: {pick: {params: {budegt: 5}}}\n")
+        .write("all/b.yaml", "extends: c.yaml\nstages: {data: {params: {path: half.json}}}\n")
+        .write("all/half.json", "[{")
+        .write("all/c.yaml", EXPERIMENT);
+    let told = project.run(&["exec", "all", "--jobs", "1", "--keep-going"]);
+    assert_snapshot!(told, @r#"
+    exit 2
+    --- stderr
+    error: unknown param `budegt` of `pick`, a stage of the kind `select`
+     --> all/a.yaml:2:26
+      |
+    2 | stages: {pick: {params: {budegt: 5}}}
+      |                          ^^^^^^
+      = hint: did you mean `budget`?
+
+    1 problem; experiments without any are run
+    6 stages in 2 experiments: 6 distinct, 0 shared; 0 are needed by more than one experiment
+    plan b: 3 stages, 0 fresh, 1 to run, 2 below those
+    run data  (never ran)
+    error: stage `data` failed: its process exited with status 1
+      | error: dataset `toy`
+      | caused by: all/half.json:1:3: not a JSON list of samples: EOF while parsing a value
+      log: .runner/logs/[digest].log
+    skipped pick  (`data` failed)
+    skipped few  (`data` failed)
+    failed b: 1 failed, 2 skipped in [time]
+    hint: `runner log all/b.yaml 'data'` shows the whole log
+    hint: `runner exec all/b.yaml --only 'data'` runs that stage alone
+    plan c: 3 stages, 0 fresh, 1 to run, 2 below those
+    run data  (never ran)
+    warning: `data`: dataset `toy`: dropped 1 sample: answer is empty (row 3, line 5)
+    ran data  [time]  [memory]
+    run pick  (never ran)
+    ran pick  [time]  [memory]
+    run few  (never ran)
+    ran few  [time]  [memory]
+    done c: ran 3 stages in [time] ([time] of processor time)
     "#);
 }
 

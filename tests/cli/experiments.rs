@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use runner::report::Table;
 use runner::spec::Overrides;
 
 use crate::support::{declared, describe, plan_file};
@@ -177,4 +178,19 @@ fn the_full_suite_has_the_settings_of_the_paper() {
     assert_eq!(of("No pruning/s0/t1/cluster").params["clusters"], 10);
     let path = |name: &str| of(name).externals["path"].path.clone();
     assert_eq!(path("Random/s0/first"), Path::new("/data/llava/llava_v1_5_mix665k.json"));
+}
+
+#[test]
+fn goldens_are_read_and_written_back_as_they_are() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+    for entry in folder.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        let is_table = path.with_extension("md").exists() && path.extension().is_some_and(|end| end == "json");
+        if is_table {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let table = Table::from_json(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            assert_eq!(table.to_json(), text);
+            assert_eq!(runner::report::differences(&table, &table), []);
+        }
+    }
 }

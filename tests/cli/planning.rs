@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 use proptest::prelude::*;
-use runner::plan::{Output, Plan, Source};
+use runner::plan::{METRICS, Output, Plan, Source, phases, trained};
 use runner::stage::{Registry, Stage};
 
 use crate::support::{Declared, Project, declared, describe, overrides};
@@ -95,6 +95,64 @@ fn a_matrix_is_every_combination_within_every_arm() {
     A, pick.budget=2, groups.clusters=3
     B, pick.budget=1, groups.clusters=3
     B, pick.budget=2, groups.clusters=3
+    "#);
+}
+
+#[test]
+fn a_model_that_only_scores_is_part_of_selection_and_the_evaluated_one_of_training() {
+    let text = "  warmup: {use: train, inputs: {data: data.pool}, params: {batch: 2}}\n\
+                arms: {Own model: {}, Proxy: {scores.inputs.model: warmup.model}}\n";
+    let plan = plan(&Project::of(&format!("{DATA}{text}{TABLE}")));
+    let mut told = String::new();
+    for run in &plan.report[0].runs {
+        for (stage, phase) in phases(&plan, run.outputs(METRICS)) {
+            told.push_str(&format!("{}: {} {}\n", run.arm.as_deref().unwrap(), phase.word(), plan[stage].name()));
+        }
+        let trained: Vec<&str> = trained(&plan, run.outputs(METRICS)).iter().map(|stage| plan[*stage].name()).collect();
+        told.push_str(&format!("{} evaluates {}\n", run.arm.as_deref().unwrap(), trained.join(", ")));
+    }
+    assert_snapshot!(told, @r#"
+    Own model: ingest Own model/data
+    Own model: training Own model/model
+    Own model: selection Own model/vectors
+    Own model: selection Own model/groups
+    Own model: selection Own model/scores
+    Own model: selection Own model/pick
+    Own model: training Own model/final
+    Own model: evaluation Own model/measure
+    Own model evaluates Own model/final
+    Proxy: ingest Own model/data
+    Proxy: training Own model/model
+    Proxy: selection Own model/vectors
+    Proxy: selection Own model/groups
+    Proxy: selection Proxy/warmup
+    Proxy: selection Proxy/scores
+    Proxy: selection Proxy/pick
+    Proxy: training Proxy/final
+    Proxy: evaluation Proxy/measure
+    Proxy evaluates Proxy/final
+    "#);
+}
+
+#[test]
+fn a_number_at_every_time_step_needs_the_stage_at_every_step() {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/smoke.yaml");
+    let columns = "[\"mean(train.model.samples)\", train.curve.steps, data_size, skills, gradient_seconds]";
+    let set = format!("report=[{{table: {{name: t, rows: arm, metrics: [evaluate.metrics], columns: {columns}}}}}]");
+    let plan = crate::support::plan_file(&file, &declared(), &overrides(&[&set])).unwrap();
+    let run = &plan.report[0].runs[1];
+    let told: Vec<String> = run
+        .outputs
+        .iter()
+        .map(|(name, outputs)| {
+            let stages: Vec<&str> = outputs.iter().map(|output| plan[output.stage].name()).collect();
+            format!("{name}: {}", stages.join(", "))
+        })
+        .collect();
+    assert_snapshot!(told.join("\n"), @r#"
+    mean(train.model.samples): Adapt-∞/s0/t1/train, Adapt-∞/s0/t2/train
+    metrics: Adapt-∞/s0/t1/evaluate, Adapt-∞/s0/t2/evaluate
+    train.curve.steps: Adapt-∞/s0/t2/train
     "#);
 }
 

@@ -667,6 +667,67 @@ report:
 }
 
 #[test]
+fn bounds_costs_and_comparisons_that_cannot_be_meant() {
+    let text = "\
+arms: {All: {}, Random: {}}
+report:
+  - table:
+      name: t
+      rows: arm
+      metrics: [evaluate.metrics]
+      columns: [relative_gain_to.Random, at_equal_compute, trian_seconds, average_accuracy, \"mean(train.curve.steps)\"]
+      relative_to: [All, Al]
+      compute_reference: Random
+      unranked: {All: true}
+      test: pool_size
+";
+    assert_snapshot!(chain(text).problems(&[]), @r#"
+    error: `Random` is none of the arms in `relative_to`
+      --> e.yaml:20:17
+       |
+    20 |       columns: [relative_gain_to.Random, at_equal_compute, trian_seconds, average_accuracy, "mean(train.curve.steps)"]
+       |                 ^^^^^^^^^^^^^^^^^^^^^^^
+       = hint: add `Random` to the list `relative_to`
+
+    error: `at_equal_compute` is relative to nothing
+      --> e.yaml:20:42
+       |
+    20 |       columns: [relative_gain_to.Random, at_equal_compute, trian_seconds, average_accuracy, "mean(train.curve.steps)"]
+       |                                          ^^^^^^^^^^^^^^^^
+       = hint: name two arms or more with different budgets in `compute_reference`
+
+    error: column `trian_seconds`: no stage of the kind `trian`
+      --> e.yaml:20:60
+       |
+    20 |       columns: [relative_gain_to.Random, at_equal_compute, trian_seconds, average_accuracy, "mean(train.curve.steps)"]
+       |                                                            ^^^^^^^^^^^^^
+       = hint: did you mean `train_seconds`?
+
+    error: no arm `Al`
+      --> e.yaml:21:26
+       |
+    21 |       relative_to: [All, Al]
+       |                          ^^
+       = hint: did you mean `All`?
+
+    error: `unranked` of the table must be a text or a list of texts, not a map
+      --> e.yaml:23:17
+       |
+    23 |       unranked: {All: true}
+       |                 ^
+
+    error: rows cannot be compared by `pool_size`
+      --> e.yaml:24:13
+       |
+    24 |       test: pool_size
+       |             ^^^^^^^^^
+       = hint: rows are compared by a mean over skills or benchmarks, such as `average_accuracy`
+
+    6 problems; nothing was run
+    "#);
+}
+
+#[test]
 fn patches_of_nothing_in_arms_and_on_the_command_line() {
     let text = "\
 arms:
