@@ -1,7 +1,7 @@
 //! Several experiments at once: their files, and the stages that they share.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde_json::{Value as Json, json};
@@ -19,9 +19,8 @@ pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
             files.push(path.clone());
             continue;
         }
-        let entries = path.read_dir().with_context(|| format!("cannot read `{}`", path.display()))?;
-        let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
-        let mut found: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
+        let mut found = Vec::new();
+        below(path, &mut found)?;
         if found.is_empty() {
             return Err(Failure::usage(format!("there are no experiments in `{}`", path.display()), None));
         }
@@ -29,6 +28,19 @@ pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
         files.append(&mut found);
     }
     Ok(files)
+}
+
+/// The experiments in a folder and in those below it. Folders called `suites` hold none.
+fn below(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
+    let entries = folder.read_dir().with_context(|| format!("cannot read `{}`", folder.display()))?;
+    for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "suites") {
+            below(&path, found)?;
+        } else if path.extension().is_some_and(|end| end == "yaml") {
+            found.push(path);
+        }
+    }
+    Ok(())
 }
 
 /// How the stages of several experiments overlap. Stages are equal if they are of the same kind, with
