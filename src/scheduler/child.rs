@@ -99,7 +99,9 @@ impl Executor for ChildProcess {
         let run = || -> io::Result<(End, bool)> {
             let call = job.scratch.join("call.json");
             fs::write(&call, serde_json::to_vec_pretty(job.call)?)?;
-            let log = create(job.log)?;
+            let log = create(job.log).map_err(|error| {
+                io::Error::new(error.kind(), format!("cannot create its log `{}`: {error}", job.log.display()))
+            })?;
             let mut child = self.command(&call, job.call.execution.threads).spawn()?;
             let id = child.id() as libc::pid_t;
             let news = child.stdout.take().expect("standard output is piped");

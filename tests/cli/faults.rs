@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -128,6 +128,9 @@ fn whoever_is_killed_whenever_the_next_run_completes() {
     let kills = std::env::var("RUNNER_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
     let seed = std::env::var("RUNNER_KILLS_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(7);
     let expected = undisturbed();
+    let since = Instant::now();
+    undisturbed();
+    let whole = since.elapsed();
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let (mut done, mut early) = (0, 0);
     while done < kills {
@@ -136,21 +139,25 @@ fn whoever_is_killed_whenever_the_next_run_completes() {
         for _ in 0..random.random_range(1..5) {
             let mut command = project.command(&EXEC);
             let mut run = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            std::thread::sleep(Duration::from_micros(random.random_range(0..250_000)));
+            std::thread::sleep(whole.mul_f64(random.random_range(0.0..1.0)));
             let stages = children(run.id());
             let victim = match stages.len() {
                 0 => run.id() as i32,
                 many if random.random_bool(0.4) => stages[random.random_range(0..many)],
                 _ => run.id() as i32,
             };
-            if run.try_wait().unwrap().is_none() {
+            let over = run.try_wait().unwrap().is_some();
+            if !over {
                 // SAFETY: the run was not waited for, so its number and those of its children are taken.
                 unsafe { libc::kill(victim, libc::SIGKILL) };
-                done += 1;
-            } else {
-                early += 1;
             }
             run.wait().unwrap();
+            if over {
+                // Nothing is left that the next one could be killed in.
+                early += 1;
+                break;
+            }
+            done += 1;
             assert!(early < 20 + 3 * kills, "the runs are over before they can be killed");
         }
         recovers(&project, &expected, &format!("kill {done} with seed {seed}"));
