@@ -3,10 +3,12 @@
 //! Only the coordinating process opens it, never a stage.
 
 use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior, ffi};
 
 use super::error::{CacheError, at};
 
@@ -80,6 +82,10 @@ const MIGRATIONS: &[&str] = &[
     -- What a stage computed on; before there was a choice, on the processor.
     ALTER TABLE entries ADD COLUMN device TEXT NOT NULL DEFAULT 'cpu';
 ",
+    "
+    -- Who runs a stage now. Void when the session, a directory below `staging`, has nobody in it.
+    CREATE TABLE claims (fingerprint TEXT PRIMARY KEY, session TEXT NOT NULL) WITHOUT ROWID;
+",
 ];
 
 /// Opens the database, creates it if it is absent, and brings its schema up to date.
@@ -87,7 +93,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, CacheError> {
     let wal = !path.exists() && wal_works(path);
     let problem = |source: rusqlite::Error| match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => CacheError::Foreign { path: path.to_path_buf() },
-        _ => CacheError::Database { path: path.to_path_buf(), source },
+        _ => problem(path, source),
     };
     let mut connection = Connection::open(path).map_err(problem)?;
     connection.busy_timeout(PATIENCE).map_err(problem)?;
@@ -102,6 +108,48 @@ pub(super) fn open(path: &Path) -> Result<Connection, CacheError> {
     }
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+/// What a failure of SQLite means.
+pub(super) fn problem(path: &Path, source: rusqlite::Error) -> CacheError {
+    let directory = || path.parent().unwrap_or(path).to_path_buf();
+    let extended = source.sqlite_error().map(|error| error.extended_code);
+    match (source.sqlite_error_code(), extended) {
+        (Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied), _) => {
+            CacheError::Unwritable { path: directory(), reason: whose(&directory()).unwrap_or(source.to_string()) }
+        }
+        (Some(ErrorCode::FileLockingProtocolFailed), _) => CacheError::NoLocks { path: directory() },
+        (_, Some(ffi::SQLITE_IOERR_LOCK | ffi::SQLITE_IOERR_RDLOCK | ffi::SQLITE_IOERR_UNLOCK)) => {
+            CacheError::NoLocks { path: directory() }
+        }
+        _ => CacheError::Database { path: path.to_path_buf(), source },
+    }
+}
+
+/// Whether a failure says that the file is not as SQLite left it, or that it holds what nobody wrote.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+    let code = matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase));
+    let short = error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHORT_READ);
+    let value = matches!(
+        error,
+        FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..)
+    );
+    // The statements are right, so the schema is not.
+    let schema = error.sqlite_error_code() == Some(ErrorCode::Unknown);
+    code || short || value || schema
+}
+
+/// Why a directory cannot be written, if that can be seen.
+pub(super) fn whose(directory: &Path) -> Option<String> {
+    let metadata = fs::metadata(directory).ok()?;
+    // SAFETY: a plain system call without arguments.
+    let this = unsafe { libc::geteuid() };
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    Some(match owner == this {
+        true => format!("its mode is {mode:o}, or the file system is read-only"),
+        false => format!("it belongs to the user {owner}, and this process is the user {this} (mode {mode:o})"),
+    })
 }
 
 /// The schema version of a database that is ours or empty.
@@ -163,7 +211,14 @@ fn wal_works(path: &Path) -> bool {
 
 /// Makes the directory of the database.
 pub(super) fn create_directory(path: &Path) -> Result<(), CacheError> {
-    fs::create_dir_all(path).map_err(at("create", path))
+    fs::create_dir_all(path).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            let above = path.ancestors().skip(1).find(|above| above.exists()).unwrap_or(path).to_path_buf();
+            let reason = whose(&above).unwrap_or(error.to_string());
+            CacheError::Unwritable { path: above, reason }
+        }
+        _ => at("create", path)(error),
+    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::store::Artifact;
@@ -13,7 +13,7 @@ use crate::digest::Digest;
 pub type Outputs = BTreeMap<String, Digest>;
 
 /// Where a result comes from, and what it cost.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
     /// The stage kind.
     pub kind: String,
@@ -37,7 +37,7 @@ pub struct Provenance {
 }
 
 /// The machine and program that make a result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// The name of the machine.
     pub host: String,
@@ -49,7 +49,7 @@ pub struct Origin {
 }
 
 /// A finished stage.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// The digest of `key`.
     pub fingerprint: Digest,

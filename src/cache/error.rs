@@ -3,6 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rusqlite::ErrorCode;
+
+use super::database::is_damage;
+
+const FULL: &str = "make room on the disk and run again: what is finished is kept";
+
 /// A problem of the cache: where, and what.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
@@ -40,6 +46,20 @@ pub enum CacheError {
         /// The latest schema known.
         known: usize,
     },
+    /// The directory is another user's, or read-only.
+    #[error("`{}` cannot be written: {reason}", path.display())]
+    Unwritable {
+        /// The directory or file.
+        path: PathBuf,
+        /// Why, and whose it is.
+        reason: String,
+    },
+    /// Locks on the file system keep nobody out.
+    #[error("file locks do not work in `{}`, so two runs could not be told apart from one", path.display())]
+    NoLocks {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A stage left an output directory that cannot become an artifact.
     #[error("output `{slot}` {problem}")]
     Output {
@@ -51,11 +71,31 @@ pub enum CacheError {
 }
 
 impl CacheError {
+    /// Whether the database is not as it was left.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            CacheError::Foreign { .. } => true,
+            CacheError::Database { source, .. } => is_damage(source),
+            _ => false,
+        }
+    }
+
     /// How to mend it, where there is something to say.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             CacheError::Foreign { .. } => Some("choose another work directory, or move that file away"),
             CacheError::Newer { .. } => Some("use the newer version, or choose another work directory"),
+            CacheError::Unwritable { .. } => Some(
+                "choose another work directory with `--store`, or have its owner give you the right to write there",
+            ),
+            CacheError::NoLocks { .. } => Some(
+                "choose a work directory on a local disk with `--store`, or have the file system mounted with locks \
+                 (Lustre: `-o flock`; NFS: version 4, or 3 without `nolock`)",
+            ),
+            CacheError::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => Some(FULL),
+            CacheError::Database { source, .. } if source.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+                Some(FULL)
+            }
             CacheError::File { .. } | CacheError::Database { .. } | CacheError::Output { .. } => None,
         }
     }

@@ -3,15 +3,18 @@
 //! ```text
 //! .runner/
 //!   cache.sqlite   the action cache: key → outputs and provenance; digests of files outside
+//!   journal.txt    every finished stage once more, to make the database again if it is damaged
 //!   store/         immutable artifacts, each under the digest of its manifest
 //!   staging/       where stages write until their result is committed
-//!   damaged/       artifacts that were not what their name says, set aside
+//!   damaged/       what was not as it was left, set aside: artifacts, databases
 //!   logs/          what each stage wrote to its standard error, by fingerprint
 //! ```
 //!
-//! A result is committed in three steps: its files are hashed and brought to the disk, renamed into
-//! the store, and then one transaction writes the row. A crash in between leaves an artifact that no
-//! row names, never a row without files. A row whose files are missing all the same is a miss.
+//! A result is committed in three steps: its files are hashed and renamed into the store, then brought to
+//! the disk, and then one transaction writes the row; the last two steps serve all results that wait for
+//! them. A crash in between leaves an artifact that no row names, never a row without files. A row whose
+//! files are missing all the same is a miss. Of several processes with one work directory only one makes
+//! a result: it claims the key before, and its claim is void when it is gone.
 //! Artifacts are checked by the sizes and times of their files whenever a result is looked up, and
 //! by their bytes before a stage reads them.
 //!
@@ -20,7 +23,11 @@
 mod database;
 mod entry;
 mod error;
+mod fault;
 mod files;
+mod journal;
+mod mend;
+mod owner;
 mod rows;
 mod staging;
 mod store;
@@ -40,23 +47,34 @@ use serde_json::{Map, Value};
 
 pub use entry::{Divergence, Entry, Origin, Outputs, Provenance};
 pub use error::CacheError;
+pub use fault::Point;
 pub use files::FileDigests;
+pub use owner::{Owner, host};
 pub use store::{Artifact, Health, Manifest, ManifestFile, Store};
 pub use ticket::{Lookup, Sealed, Ticket};
 
 use crate::digest::Digest;
 use crate::fingerprint::Key;
 use error::at;
-use staging::Session;
+use fault::reach;
+use staging::{Session, Watch};
+
+const DATABASE: &str = "cache.sqlite";
+const JOURNAL: &str = "journal.txt";
+/// Says that the database was found damaged by someone who could not mend it then.
+const MARK: &str = "cache.damaged";
 
 /// The cache of a work directory, for one process.
 pub struct Cache {
     directory: PathBuf,
     connection: Connection,
+    /// Which file the connection is to.
+    identity: Option<u64>,
     store: Arc<Store>,
     files: Arc<FileDigests>,
     /// Made when the first stage is to run.
     session: Option<Arc<Session>>,
+    watch: Watch,
     /// Read when the first key is looked up.
     index: Option<Index>,
 }
@@ -101,13 +119,27 @@ impl Cache {
     /// # Errors
     ///
     /// If the directory cannot be used, or its database is another program's or a newer version's:
-    /// then nothing there is changed.
+    /// then nothing there is changed. A damaged database of this program is made again.
     pub fn open(directory: &Path) -> Result<Cache, CacheError> {
         database::create_directory(directory)?;
         let directory = directory.canonicalize().map_err(at("find", directory))?;
-        let connection = database::open(&directory.join("cache.sqlite"))?;
+        let path = directory.join(DATABASE);
+        let journaled = !journal::is_empty(&directory.join(JOURNAL));
+        let lost = path.metadata().map_or(true, |metadata| metadata.len() == 0) || directory.join(MARK).exists();
+        if journaled && lost {
+            mend::rebuild(&directory, mend::identity(&path))?;
+        }
+        let connection = match database::open(&path) {
+            Err(error) if journaled && error.is_damage() => {
+                mend::rebuild(&directory, mend::identity(&path))?;
+                database::open(&path)?
+            }
+            opened => opened?,
+        };
         let store = Arc::new(Store::new(&directory));
-        Ok(Cache { directory, connection, store, files: Arc::default(), session: None, index: None })
+        let (identity, watch) = (mend::identity(&path), Watch::new(directory.join("staging")));
+        let (files, session, index) = (Arc::default(), None, None);
+        Ok(Cache { directory, connection, identity, store, files, session, watch, index })
     }
 
     /// The work directory, as an absolute path.
@@ -222,29 +254,108 @@ impl Cache {
         Ok(broken)
     }
 
-    /// The result of a key, or the right to write it: `outputs` are the slots with their artifact
-    /// kinds.
+    /// The result of a key, or the right to write it, or who has that: `outputs` are the slots with their
+    /// artifact kinds.
     ///
     /// # Errors
     ///
     /// If the database fails or a staging directory cannot be made.
     pub fn lookup(&mut self, key: &Key, outputs: &IndexMap<String, String>) -> Result<Lookup, CacheError> {
-        if self.recorded(&key.fingerprint)? == Recorded::Absent {
-            // Another process may have finished it since the index was read.
-            let row = rows::result(&self.connection, &key.fingerprint).map_err(|source| self.problem(source))?;
-            self.index()?.results.extend(row.map(|row| (key.fingerprint, row)));
+        let fingerprint = key.fingerprint;
+        loop {
+            // Until the claim is made, other processes may finish the stage, and make lost artifacts again.
+            self.look_again(&fingerprint)?;
+            if let Some(found) = self.usable(&fingerprint)? {
+                return Ok(Lookup::Hit(found));
+            }
+            let name = self.session()?.name();
+            let row = self.index()?.results.get(&fingerprint).cloned();
+            let claim = rows::claim(&self.connection, &fingerprint).map_err(|source| self.problem(source))?;
+            let other = claim.as_ref().filter(|claim| **claim != name);
+            if let Some(owner) = other.and_then(|other| self.watch.living(other)) {
+                return Ok(Lookup::Taken(owner));
+            }
+            // What was found so far allows the claim, if it is still so.
+            let claimed = self.write(|connection| {
+                let same =
+                    rows::claim(connection, &fingerprint)? == claim && rows::result(connection, &fingerprint)? == row;
+                if same {
+                    rows::set_claim(connection, &fingerprint, &name)?;
+                }
+                Ok(same)
+            })?;
+            if claimed {
+                break;
+            }
         }
-        if let Recorded::Present(found) = self.recorded(&key.fingerprint)? {
-            self.check(found.values().copied())?;
-        }
-        if let Recorded::Present(found) = self.recorded(&key.fingerprint)? {
-            return Ok(Lookup::Hit(found));
-        }
-        let session = match &self.session {
+        reach(Point::Claimed);
+        let (session, store) = (self.session()?, self.store());
+        Ok(Lookup::Miss(Ticket::new(key.clone(), outputs.clone(), session, store)?))
+    }
+
+    fn session(&mut self) -> Result<Arc<Session>, CacheError> {
+        Ok(match &self.session {
             Some(session) => session.clone(),
             None => self.session.insert(Session::start(&self.directory.join("staging"))?).clone(),
-        };
-        Ok(Lookup::Miss(Ticket::new(key.clone(), outputs.clone(), session, self.store())?))
+        })
+    }
+
+    /// Who makes the result of a key now in another process. `None` if nobody does any more: then the
+    /// result may be there.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn holder(&mut self, fingerprint: &Digest) -> Result<Option<Owner>, CacheError> {
+        let session = rows::claim(&self.connection, fingerprint).map_err(|source| self.problem(source))?;
+        let this = self.session.as_ref().map(|session| session.name());
+        let owner = session.filter(|session| Some(session) != this.as_ref());
+        let owner = owner.and_then(|session| self.watch.living(&session));
+        if owner.is_none() {
+            self.look_again(fingerprint)?;
+        }
+        Ok(owner)
+    }
+
+    /// Gives up the right to write the result of a key: the stage failed or was stopped.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn release(&mut self, fingerprint: &Digest) -> Result<(), CacheError> {
+        let Some(session) = self.session.as_ref().map(|session| session.name()) else { return Ok(()) };
+        self.write(|connection| rows::remove_claim(connection, fingerprint, &session))
+    }
+
+    /// Reads the row of a fingerprint that has no usable result so far, and forgets what was found out
+    /// about its artifacts: other processes may have made them.
+    fn look_again(&mut self, fingerprint: &Digest) -> Result<(), CacheError> {
+        if matches!(self.recorded(fingerprint)?, Recorded::Present(_)) {
+            return Ok(());
+        }
+        let row = rows::result(&self.connection, fingerprint).map_err(|source| self.problem(source))?;
+        let index = self.index()?;
+        match row {
+            Some((outputs, cpu)) => {
+                outputs.values().for_each(|artifact| {
+                    index.checked.remove(artifact);
+                });
+                index.results.insert(*fingerprint, (outputs, cpu));
+            }
+            None => drop(index.results.remove(fingerprint)),
+        }
+        Ok(())
+    }
+
+    /// The result of a fingerprint, if all its artifacts are in the store as they were left.
+    fn usable(&mut self, fingerprint: &Digest) -> Result<Option<Outputs>, CacheError> {
+        if let Recorded::Present(found) = self.recorded(fingerprint)? {
+            self.check(found.values().copied())?;
+        }
+        Ok(match self.recorded(fingerprint)? {
+            Recorded::Present(found) => Some(found),
+            Recorded::Broken { .. } | Recorded::Absent => None,
+        })
     }
 
     /// Writes the row of a finished stage, and returns the result of its key: if another came first
@@ -252,41 +363,69 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// If the database fails.
+    /// If the disk or the database fails.
     pub fn record(&mut self, sealed: Sealed, provenance: &Provenance) -> Result<Outputs, CacheError> {
-        let Sealed { key, artifacts } = sealed;
-        let fingerprint = key.fingerprint;
-        let later: Outputs = artifacts.iter().map(|(slot, artifact)| (slot.clone(), artifact.digest)).collect();
-        let stamps: Vec<Option<Digest>> =
-            artifacts.values().map(|artifact| self.store.stamp(&artifact.digest)).collect();
-        let store = self.store();
-        let first = self.write(|connection| {
-            let first = rows::result(connection, &fingerprint)?.map(|(outputs, _)| outputs);
-            let kept = first.as_ref().is_some_and(|first| first.values().all(|artifact| store.path(artifact).exists()));
-            for (slot, first) in first.iter().flatten() {
-                match later.get(slot) {
-                    Some(later) if later != first => {
-                        let (slot, found, host) = (slot.clone(), now(), provenance.origin.host.clone());
-                        let divergence = Divergence { fingerprint, slot, first: *first, later: *later, found, host };
-                        rows::insert_divergence(connection, &divergence)?;
-                    }
-                    _ => {}
+        let mut results = self.record_all(vec![(sealed, provenance.clone())])?;
+        Ok(results.pop().expect("one result for each stage"))
+    }
+
+    /// [`Cache::record`] for several stages in one transaction: all rows are written or none.
+    ///
+    /// # Errors
+    ///
+    /// If the disk or the database fails.
+    pub fn record_all(&mut self, mut finished: Vec<(Sealed, Provenance)>) -> Result<Vec<Outputs>, CacheError> {
+        Sealed::sync(finished.iter_mut().map(|(sealed, _)| sealed))?;
+        let stamp = |artifact: &Artifact| self.store.stamp(&artifact.digest).unwrap_or(artifact.digest);
+        let stamps: Vec<Vec<Digest>> =
+            finished.iter().map(|(sealed, _)| sealed.artifacts.values().map(stamp).collect()).collect();
+        let (store, journal) = (self.store(), self.directory.join(JOURNAL));
+        let session = self.session.as_ref().map(|session| session.name()).unwrap_or_default();
+        let results = self.write(|connection| {
+            let mut results = Vec::with_capacity(finished.len());
+            let mut entries = Vec::new();
+            for ((sealed, provenance), stamps) in finished.iter().zip(&stamps) {
+                let fingerprint = sealed.key.fingerprint;
+                let first = rows::result(connection, &fingerprint)?.map(|(outputs, _)| outputs);
+                rows::remove_claim(connection, &fingerprint, &session)?;
+                for (artifact, stamp) in sealed.artifacts.values().zip(stamps) {
+                    rows::insert_artifact(connection, artifact, stamp)?;
                 }
-            }
-            for (artifact, stamp) in artifacts.values().zip(&stamps) {
-                rows::insert_artifact(connection, artifact, &stamp.unwrap_or(artifact.digest))?;
-            }
-            if !kept {
-                rows::insert_key(connection, &fingerprint, &key.text)?;
+                for divergence in divergences(sealed, first.as_ref(), provenance) {
+                    rows::insert_divergence(connection, &divergence)?;
+                }
+                let is_there = |outputs: &Outputs| outputs.values().all(|artifact| store.path(artifact).exists());
+                if let Some(first) = first.filter(is_there) {
+                    results.push(first);
+                    continue;
+                }
+                let later = outputs(sealed);
+                rows::insert_key(connection, &fingerprint, &sealed.key.text)?;
                 rows::insert_entry(connection, &fingerprint, &later, provenance)?;
+                results.push(later);
+                let (key, outputs) = (sealed.key.text.clone(), sealed.artifacts.clone());
+                entries.push(Entry { fingerprint, key, outputs, provenance: provenance.clone() });
             }
-            Ok(first.filter(|_| kept))
+            if journal::is_empty(&journal) {
+                // There are results from before there was a journal, or only those of this transaction.
+                entries = rows::entries(connection, None)?;
+            }
+            journal::append(&journal, &entries)
+                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+            reach(Point::Journaled);
+            reach(Point::RowsWritten);
+            Ok(results)
         })?;
-        let result = first.unwrap_or(later);
+        reach(Point::Recorded);
         let index = self.index()?;
-        index.checked.extend(artifacts.values().map(|artifact| (artifact.digest, true)));
-        index.results.insert(fingerprint, (result.clone(), provenance.cpu));
-        Ok(result)
+        for (((sealed, provenance), stamps), result) in finished.iter().zip(stamps).zip(&results) {
+            for (artifact, stamp) in sealed.artifacts.values().zip(stamps) {
+                index.checked.insert(artifact.digest, true);
+                index.stamps.insert(artifact.digest, stamp);
+            }
+            index.results.insert(sealed.key.fingerprint, (result.clone(), provenance.cpu));
+        }
+        Ok(results)
     }
 
     /// Takes an artifact out of the store that was found damaged while it was read.
@@ -447,30 +586,76 @@ impl Cache {
 
     fn index(&mut self) -> Result<&mut Index, CacheError> {
         if self.index.is_none() {
-            let read = || -> rusqlite::Result<Index> {
-                let results = rows::results(&self.connection)?;
-                let stamps = rows::stamps(&self.connection)?;
+            let read = |connection: &Connection| -> rusqlite::Result<Index> {
+                let results = rows::results(connection)?;
+                let stamps = rows::stamps(connection)?;
                 Ok(Index { results, stamps, checked: HashMap::new() })
             };
-            self.index = Some(read().map_err(|source| self.problem(source))?);
+            let index = match read(&self.connection) {
+                Err(source) if self.can_be_mended(&source) => {
+                    self.mend()?;
+                    read(&self.connection)
+                }
+                read => read,
+            };
+            self.index = Some(index.map_err(|source| self.problem(source))?);
         }
         Ok(self.index.as_mut().expect("it was just read"))
     }
 
-    /// Runs `body` in one transaction.
-    fn write<T>(&mut self, body: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, CacheError> {
+    /// Runs `body` in one transaction; once more, if the database had to be mended.
+    fn write<T>(&mut self, body: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, CacheError> {
         let transact = |connection: &mut Connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let result = body(&transaction)?;
             transaction.commit()?;
             Ok(result)
         };
-        transact(&mut self.connection).map_err(|source| self.problem(source))
+        match transact(&mut self.connection) {
+            Err(source) if self.can_be_mended(&source) => {
+                self.mend()?;
+                transact(&mut self.connection)
+            }
+            result => result,
+        }
+        .map_err(|source| self.problem(source))
     }
 
-    fn problem(&self, source: rusqlite::Error) -> CacheError {
-        CacheError::Database { path: self.directory.join("cache.sqlite"), source }
+    fn can_be_mended(&self, source: &rusqlite::Error) -> bool {
+        database::is_damage(source) && !journal::is_empty(&self.directory.join(JOURNAL))
     }
+
+    /// Makes the database again from the journal. What was read of it before stays true: it came from
+    /// rows that could be read.
+    fn mend(&mut self) -> Result<(), CacheError> {
+        let path = self.directory.join(DATABASE);
+        mend::rebuild(&self.directory, self.identity)?;
+        self.connection = database::open(&path)?;
+        self.identity = mend::identity(&path);
+        Ok(())
+    }
+
+    /// A failure of the database. If it is damage, whoever opens it next mends it.
+    fn problem(&self, source: rusqlite::Error) -> CacheError {
+        if database::is_damage(&source) {
+            let _ = std::fs::write(self.directory.join(MARK), format!("{source}\n"));
+        }
+        database::problem(&self.directory.join(DATABASE), source)
+    }
+}
+
+fn outputs(sealed: &Sealed) -> Outputs {
+    sealed.artifacts.iter().map(|(slot, artifact)| (slot.clone(), artifact.digest)).collect()
+}
+
+/// Where a result differs from the first one of its key.
+fn divergences(sealed: &Sealed, first: Option<&Outputs>, provenance: &Provenance) -> Vec<Divergence> {
+    let differs = |(slot, first): (&String, &Digest)| {
+        let later = sealed.artifacts.get(slot).map(|artifact| artifact.digest).filter(|later| later != first)?;
+        let (fingerprint, host) = (sealed.key.fingerprint, provenance.origin.host.clone());
+        Some(Divergence { fingerprint, slot: slot.clone(), first: *first, later, found: now(), host })
+    };
+    first.into_iter().flatten().filter_map(differs).collect()
 }
 
 /// Seconds since 1970.

@@ -120,6 +120,24 @@ pub(super) fn insert_entry(
     Ok(())
 }
 
+/// The session that runs a stage.
+pub(super) fn claim(connection: &Connection, fingerprint: &Digest) -> Result<Option<String>> {
+    let mut statement = connection.prepare_cached("SELECT session FROM claims WHERE fingerprint = ?1")?;
+    statement.query_row([fingerprint.to_string()], |row| row.get(0)).optional()
+}
+
+pub(super) fn set_claim(connection: &Connection, fingerprint: &Digest, session: &str) -> Result<()> {
+    let mut statement =
+        connection.prepare_cached("INSERT OR REPLACE INTO claims (fingerprint, session) VALUES (?1, ?2)")?;
+    statement.execute([&fingerprint.to_string(), session]).map(drop)
+}
+
+/// Gives up a claim of a session, if it has it.
+pub(super) fn remove_claim(connection: &Connection, fingerprint: &Digest, session: &str) -> Result<()> {
+    let mut statement = connection.prepare_cached("DELETE FROM claims WHERE fingerprint = ?1 AND session = ?2")?;
+    statement.execute([&fingerprint.to_string(), session]).map(drop)
+}
+
 pub(super) fn insert_divergence(connection: &Connection, divergence: &Divergence) -> Result<()> {
     let Divergence { fingerprint, slot, first, later, found, host } = divergence;
     connection

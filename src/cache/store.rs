@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, Permissions};
-use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -15,11 +15,15 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::error::{CacheError, at};
+use super::fault::{Point, reach};
 use super::tree::{Item, Links, walk};
 use crate::digest::Digest;
 
 const MANIFEST: &str = "manifest.json";
 const SCHEMA: u32 = 1;
+/// So many artifacts are brought to the disk together with whatever else waits for it: one by one each
+/// would wait for a turn of the disk.
+const WHOLE_FROM: usize = 8;
 
 /// What an artifact holds. Its canonical form, whose digest names the artifact, is its indented JSON
 /// with a final newline.
@@ -43,7 +47,7 @@ pub struct ManifestFile {
 }
 
 /// An artifact of the store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {
     /// The digest of its manifest.
     pub digest: Digest,
@@ -86,7 +90,7 @@ impl Store {
 
     /// Sizes, times and inodes of an artifact's files as one digest: as long as it stays the same,
     /// nothing was written there. `None` if the artifact is not there.
-    pub(super) fn stamp(&self, digest: &Digest) -> Option<Digest> {
+    pub fn stamp(&self, digest: &Digest) -> Option<Digest> {
         let mut text = String::new();
         for Item { relative, stat, .. } in walk(&self.path(digest), Links::Report).ok()? {
             let name = String::from_utf8_lossy(&relative);
@@ -95,23 +99,47 @@ impl Store {
         Some(Digest::of(text.as_bytes()))
     }
 
-    /// Makes the directory `staged`, which is on the same file system, an artifact of `kind`: hashes
-    /// and syncs its files, then moves it into the store. A crash before the move leaves nothing in
-    /// the store, one after it a whole artifact.
+    /// Makes the directory `staged`, which is on the same file system, an artifact of `kind`: hashes its
+    /// files, then moves it into the store. What is there after a crash need not be whole, so no row may
+    /// name it before [`Store::sync`].
     pub(super) fn adopt(&self, staged: &Path, slot: &str, kind: &str) -> Result<Artifact, CacheError> {
         let items = walk(staged, Links::Report).map_err(at("read", staged))?;
         let names = file_names(&items).map_err(|problem| CacheError::Output { slot: slot.to_string(), problem })?;
-        let sealed: io::Result<Vec<ManifestFile>> = items.par_iter().map(seal).collect();
+        let sealed: io::Result<Vec<ManifestFile>> = match items.as_slice() {
+            [item] => seal(item).map(|file| vec![file]),
+            items => items.par_iter().map(seal).collect(),
+        };
         let files: BTreeMap<String, ManifestFile> =
             names.into_iter().zip(sealed.map_err(at("seal", staged))?).collect();
+        reach(Point::FilesHashed);
         let bytes = files.values().map(|file| file.size).sum();
         let text = Manifest { schema: SCHEMA, kind: kind.to_string(), files }.text();
         let digest = Digest::of(text.as_bytes());
-        write_synced(&staged.join(MANIFEST), &text).map_err(at("seal", staged))?;
-        sync_directories(staged, &items).map_err(at("seal", staged))?;
+        write_sealed(&staged.join(MANIFEST), &text).map_err(at("seal", staged))?;
+        reach(Point::ManifestWritten);
         self.place(staged, &digest)?;
+        reach(Point::Moved);
         self.verified.lock().expect("no panic while it is locked").insert(digest);
         Ok(Artifact { digest, kind: kind.to_string(), bytes })
+    }
+
+    /// Brings artifacts to the disk, with all names that lead to them: after it returns, no crash of the
+    /// machine takes them away.
+    pub(super) fn sync(&self, artifacts: &[Digest]) -> Result<(), CacheError> {
+        if artifacts.len() >= WHOLE_FROM && sync_file_system(&self.store) {
+            return Ok(());
+        }
+        let mut paths = HashSet::from([self.store.clone()]);
+        for artifact in artifacts {
+            let root = self.path(artifact);
+            let items = walk(&root, Links::Report).map_err(at("read", &root))?;
+            for item in &items {
+                let above = item.path.ancestors().take_while(|path| path.starts_with(&self.store));
+                paths.extend(above.map(Path::to_path_buf));
+            }
+        }
+        let sync = |path: &PathBuf| File::open(path).and_then(|file| file.sync_all()).map_err(at("sync", path));
+        paths.into_par_iter().try_for_each(|path| sync(&path))
     }
 
     /// Moves a finished directory to its place, unless an intact one is there already.
@@ -132,7 +160,7 @@ impl Store {
             }
             moved => moved.map_err(at("move into the store", staged))?,
         }
-        File::open(shard).and_then(|shard| shard.sync_all()).map_err(at("sync", shard))
+        Ok(())
     }
 
     /// Hashes every file of an artifact, once in the life of this process.
@@ -161,9 +189,17 @@ impl Store {
         let free = (1..).map(|number| self.damaged.join(format!("{}-{number}", digest.hex())));
         let target = free.into_iter().find(|target| !target.exists()).expect("a number is free");
         match fs::rename(&place, &target) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            moved => moved.map_err(at("set aside", &place)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            moved => moved.map_err(at("set aside", &place))?,
         }
+        reach(Point::SetAside);
+        Ok(())
+    }
+
+    /// Hashes every file of an artifact, whether it was done before or not.
+    pub fn verify_again(&self, digest: &Digest) -> Health {
+        self.verified.lock().expect("no panic while it is locked").remove(digest);
+        self.verify(digest)
     }
 
     /// The manifest of an artifact.
@@ -203,26 +239,31 @@ fn file_names(items: &[Item]) -> Result<Vec<String>, String> {
     items.iter().map(name).collect()
 }
 
-/// Makes a file read-only, brings it to the disk and hashes it.
+/// Makes a file read-only and hashes it.
 fn seal(item: &Item) -> io::Result<ManifestFile> {
-    let file = File::open(&item.path)?;
-    file.set_permissions(Permissions::from_mode(0o444))?;
-    file.sync_all()?;
-    Ok(ManifestFile { digest: Digest::of_file(&item.path)?, size: file.metadata()?.len() })
+    fs::set_permissions(&item.path, Permissions::from_mode(0o444))?;
+    Ok(ManifestFile { digest: Digest::of_file(&item.path)?, size: fs::metadata(&item.path)?.len() })
 }
 
-fn write_synced(path: &Path, text: &str) -> io::Result<()> {
-    fs::write(path, text)?;
-    let file = File::open(path)?;
-    file.set_permissions(Permissions::from_mode(0o444))?;
-    file.sync_all()
+fn write_sealed(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(0o444).open(path)?;
+    file.write_all(text.as_bytes())
 }
 
-/// Brings the names of the files to the disk.
-fn sync_directories(root: &Path, items: &[Item]) -> io::Result<()> {
-    let below = items.iter().flat_map(|item| item.path.ancestors().skip(1).take_while(|path| path.starts_with(root)));
-    let directories: HashSet<&Path> = below.chain([root]).collect();
-    directories.into_iter().try_for_each(|directory| File::open(directory)?.sync_all())
+/// Brings everything on the file system of `path` to the disk, where the system can do that and says
+/// whether it could.
+fn sync_file_system(path: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+        // SAFETY: the descriptor is open for the whole call.
+        File::open(path).is_ok_and(|file| unsafe { libc::syncfs(file.as_raw_fd()) } == 0)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        false
+    }
 }
 
 /// Whether the manifest has the digest, and the files are those of the manifest.

@@ -8,9 +8,14 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::error::{CacheError, at};
+use super::fault::{Point, reach};
+use super::owner::Owner;
 use super::staging::Session;
 use super::store::{Artifact, Store};
 use crate::fingerprint::Key;
+
+/// Below this part of the scratch directory are the directories of the output slots.
+const OUTPUTS: &str = "outputs";
 
 /// What a lookup gives.
 #[derive(Debug)]
@@ -19,6 +24,8 @@ pub enum Lookup {
     Hit(super::Outputs),
     /// It is not there: only the holder of the ticket can write it.
     Miss(Ticket),
+    /// It is not there, and another process is making it.
+    Taken(Owner),
 }
 
 /// Output directories to fill for a key whose result is not in the cache. Dropping it removes them.
@@ -36,6 +43,26 @@ pub struct Ticket {
 pub struct Sealed {
     pub(super) key: Key,
     pub(super) artifacts: BTreeMap<String, Artifact>,
+    /// Whether they are on the disk.
+    pub(super) synced: bool,
+    store: Arc<Store>,
+}
+
+impl Sealed {
+    /// Brings the artifacts of several stages to the disk, which takes little longer than those of one.
+    ///
+    /// # Errors
+    ///
+    /// If the disk fails or is full. Then all are still to be brought there.
+    pub fn sync<'a>(batch: impl IntoIterator<Item = &'a mut Sealed>) -> Result<(), CacheError> {
+        let batch: Vec<&mut Sealed> = batch.into_iter().filter(|sealed| !sealed.synced).collect();
+        let Some(store) = batch.first().map(|sealed| sealed.store.clone()) else { return Ok(()) };
+        let artifacts = batch.iter().flat_map(|sealed| sealed.artifacts.values().map(|artifact| artifact.digest));
+        store.sync(&artifacts.collect::<Vec<_>>())?;
+        batch.into_iter().for_each(|sealed| sealed.synced = true);
+        reach(Point::Synced);
+        Ok(())
+    }
 }
 
 /// A directory that is removed when it is dropped.
@@ -61,9 +88,12 @@ impl Ticket {
     ) -> Result<Ticket, CacheError> {
         let scratch = Scratch { directory: session.directory()?, _session: session };
         let ticket = Ticket { key, outputs, scratch, store };
+        let above = ticket.scratch.directory.join(OUTPUTS);
+        fs::create_dir(&above).map_err(at("create", &above))?;
         for directory in ticket.directories().values() {
             fs::create_dir_all(directory).map_err(at("create", directory))?;
         }
+        reach(Point::ScratchMade);
         Ok(ticket)
     }
 
@@ -79,12 +109,12 @@ impl Ticket {
 
     /// The directory of each output slot: it exists and is empty.
     pub fn directories(&self) -> BTreeMap<String, PathBuf> {
-        let outputs = self.scratch.directory.join("outputs");
+        let outputs = self.scratch.directory.join(OUTPUTS);
         self.outputs.keys().map(|slot| (slot.clone(), outputs.join(slot))).collect()
     }
 
     /// Makes what the output directories hold immutable artifacts of the store. Slow for large ones:
-    /// every byte is hashed and brought to the disk.
+    /// every byte is hashed. They may not be on the disk yet: [`Sealed::sync`] does that for many at once.
     ///
     /// # Errors
     ///
@@ -96,6 +126,6 @@ impl Ticket {
             let artifact = self.store.adopt(&directory, &slot, &self.outputs[&slot])?;
             artifacts.insert(slot, artifact);
         }
-        Ok(Sealed { key: self.key, artifacts })
+        Ok(Sealed { key: self.key, artifacts, synced: false, store: self.store })
     }
 }

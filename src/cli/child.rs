@@ -7,12 +7,17 @@ use anyhow::Context as _;
 use super::failure::Exit;
 use crate::artifact::read_json;
 use crate::console;
-use crate::stage::{Call, Context, Progress, Registry, Update};
+use crate::scheduler::die_with_parent;
+use crate::stage::{Call, Context, Progress, Update};
+use crate::stages::registry_of;
 
-/// Executes the call in a file. News goes to standard output, one JSON line each; an error to
+/// Executes the call in a file, unless the process that asked for it is gone. News goes to standard output, one JSON line each; an error to
 /// standard error.
-pub fn stage(path: &Path, registry: &Registry) -> Exit {
-    match execute(path, registry) {
+pub fn stage(path: &Path) -> Exit {
+    if !die_with_parent() {
+        return Exit::Failed;
+    }
+    match execute(path) {
         Ok(()) => Exit::Done,
         Err(error) => {
             let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
@@ -22,8 +27,9 @@ pub fn stage(path: &Path, registry: &Registry) -> Exit {
     }
 }
 
-fn execute(path: &Path, registry: &Registry) -> anyhow::Result<()> {
+fn execute(path: &Path) -> anyhow::Result<()> {
     let call: Call = read_json(path)?;
+    let registry = registry_of(&call.kind);
     let stage = registry.implementation(&call.kind).with_context(|| format!("no stage kind `{}`", call.kind))?;
     stage.run(&Context::new(&call, &Lines))
 }

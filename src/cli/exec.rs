@@ -25,6 +25,10 @@ use crate::text::{count, ticked_list};
 /// Runs what the command line asks for.
 pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
     let mut workspace = Workspace::new(&arguments.store.directory);
+    // What is wrong with a work directory that is there is not blamed on the experiment.
+    if workspace.directory().exists() {
+        workspace.cache()?;
+    }
     // Everything is planned before anything runs: a mistake in the last experiment is told at once.
     let (plans, mut exit) = plans(arguments, &mut workspace, registry)?;
     let available = Available::here();

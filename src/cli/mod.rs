@@ -28,6 +28,10 @@ use crate::stages::registry;
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // A stage needs no other kinds, and there may be thousands of short ones.
+    if let Command::Stage { call } = &arguments.command {
+        return child::stage(call).into();
+    }
     let registry = registry();
     let result = match &arguments.command {
         Command::Exec(arguments) => exec::exec(arguments, &registry),
@@ -39,7 +43,7 @@ pub fn main() -> ExitCode {
         Command::Export(arguments) => export::export(arguments, &registry),
         Command::Devices(arguments) => accelerators::devices(arguments),
         Command::Stages(arguments) => stages::stages(arguments.kind.as_deref(), &registry),
-        Command::Stage { call } => Ok(child::stage(call, &registry)),
+        Command::Stage { call } => Ok(child::stage(call)),
     };
     result.unwrap_or_else(failure::Failure::report).into()
 }

@@ -64,6 +64,9 @@ pub(super) fn line(event: &Event) -> Option<Line> {
             let on = if *device == Device::Cpu { String::new() } else { format!(" on {device}") };
             Line::new("run", Color::Cyan, format!("{stage}{on}  ({})", why(reasons)))
         }
+        Event::Elsewhere { stage, host, process } => {
+            Line::new("await", Color::Cyan, format!("{stage}  (process {process} on {host} runs it)"))
+        }
         Event::Finished { stage, wall, memory, .. } => {
             let memory = memory.map_or(String::new(), |memory| format!("  {}", bytes(memory)));
             Line::new("ran", Color::Green, format!("{stage}  {}{memory}", duration(*wall)))

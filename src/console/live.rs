@@ -74,7 +74,11 @@ impl Live {
             Event::Fresh { .. } => self.step(),
             Event::Outlook { remaining } => self.remaining = Some(*remaining),
             Event::Ended(_) => self.clear(),
-            Event::Planned { .. } | Event::Warning { .. } | Event::Skipped { .. } | Event::Stopping => {}
+            Event::Planned { .. }
+            | Event::Elsewhere { .. }
+            | Event::Warning { .. }
+            | Event::Skipped { .. }
+            | Event::Stopping => {}
         }
         if let Some(bar) = &self.whole {
             bar.set_message(self.state());

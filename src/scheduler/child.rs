@@ -2,20 +2,24 @@
 //!
 //! The child gets its call as a file, writes one JSON line for each [`Update`] to its standard
 //! output, and everything else to its standard error, which is the stage's log. It succeeds by
-//! exiting with 0. It has a process group of its own, so that it does not hear the Ctrl-C of the
-//! terminal and can be stopped with all that it started, and it dies with this process.
+//! exiting with 0.
+//!
+//! It is contained: it sees a small environment, has a process group of its own, so that it does not hear
+//! the Ctrl-C of the terminal and can be stopped with all that it started, and what it leaves running is
+//! killed before its outputs are looked at. Floods of news and of text for the log are cut
+//! (`output.rs`). It dies with this process, if it asks for that with [`die_with_parent`].
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::fs;
+use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::executor::{Executor, Halt, Job, Usage};
+use super::output::Output;
 use crate::stage::{Progress, Update};
 
 /// How often a child is looked after.
@@ -28,6 +32,10 @@ const GRACE: Duration = Duration::from_secs(3);
 /// depend on.
 const VARIABLES: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "RUST_BACKTRACE", "LANG"];
 const PREFIXES: [&str; 2] = ["CUDA_", "NVIDIA_"];
+/// The process that a stage must not outlive.
+const PARENT: &str = "RUNNER_PARENT";
+/// How long processes that a stage left behind may take to be gone once they are killed.
+const BURIAL: Duration = Duration::from_secs(1);
 
 /// Executes each stage as a child process.
 pub struct ChildProcess {
@@ -50,7 +58,9 @@ impl ChildProcess {
         ChildProcess { program, arguments: arguments.into_iter().map(S::into).collect() }
     }
 
-    fn command(&self, call: &Path, threads: usize, log: &File) -> io::Result<Command> {
+    /// Nothing here needs code between fork and exec, so that the system can start the child without
+    /// copying this process's tables of memory.
+    fn command(&self, call: &Path, threads: usize) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).arg(call).process_group(0).env_clear();
         let passed = std::env::vars_os().filter(|(name, _)| {
@@ -58,28 +68,30 @@ impl ChildProcess {
             VARIABLES.contains(&name.as_ref()) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         });
         command.envs(passed).env("RAYON_NUM_THREADS", threads.to_string());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.try_clone()?);
-        #[cfg(target_os = "linux")]
-        die_with_parent(&mut command);
-        Ok(command)
+        command.env(PARENT, std::process::id().to_string());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
     }
 }
 
-/// Has the child killed when the thread that starts it ends, which is when this process is killed:
-/// the thread waits for the child.
-#[cfg(target_os = "linux")]
-fn die_with_parent(command: &mut Command) {
-    let parent = std::process::id();
-    let arrange = move || {
-        // SAFETY: both are plain system calls, which may be made between fork and exec.
-        let orphaned = unsafe {
+/// Has this process killed when the thread that started it ends, which is when its parent is killed: the
+/// thread waits for it. Returns false if that has happened already. Other systems than Linux cannot do
+/// this.
+pub fn die_with_parent() -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        let parent = std::env::var(PARENT).ok().and_then(|parent| parent.parse::<u32>().ok());
+        // SAFETY: both are plain system calls.
+        let now = unsafe {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            libc::getppid() as u32 != parent
+            libc::getppid() as u32
         };
-        if orphaned { Err(io::Error::from(io::ErrorKind::BrokenPipe)) } else { Ok(()) }
-    };
-    // SAFETY: the closure allocates nothing and takes no locks.
-    unsafe { command.pre_exec(arrange) };
+        parent.is_none_or(|parent| parent == now)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        true
+    }
 }
 
 impl Executor for ChildProcess {
@@ -87,14 +99,15 @@ impl Executor for ChildProcess {
         let run = || -> io::Result<(End, bool)> {
             let call = job.scratch.join("call.json");
             fs::write(&call, serde_json::to_vec_pretty(job.call)?)?;
-            if let Some(parent) = job.log.parent() {
-                fs::create_dir_all(parent)?;
-            }
-            let log = File::create(job.log)?;
-            let mut child = self.command(&call, job.call.execution.threads, &log)?.spawn()?;
-            let output = child.stdout.take().expect("standard output is piped");
+            let log = create(job.log).map_err(|error| {
+                io::Error::new(error.kind(), format!("cannot create its log `{}`: {error}", job.log.display()))
+            })?;
+            let mut child = self.command(&call, job.call.execution.threads).spawn()?;
             let id = child.id() as libc::pid_t;
-            Child { id, output: Lines::new(output), log, terminated: None, reaped: false }.attend(progress, stop)
+            let news = child.stdout.take().expect("standard output is piped");
+            let text = child.stderr.take().expect("standard error is piped");
+            let output = Output::new(news, text, log)?;
+            Child { id, output, terminated: None, reaped: false }.attend(progress, stop)
         };
         let (end, stopped) = run().map_err(|error| Halt::Failed(format!("cannot run its process: {error}")))?;
         match end.status {
@@ -102,6 +115,17 @@ impl Executor for ChildProcess {
             _ if stopped => Err(Halt::Stopped),
             status => Err(Halt::Failed(described(status))),
         }
+    }
+}
+
+/// Creates a file, and its directory where there is none.
+fn create(path: &Path) -> io::Result<fs::File> {
+    match (fs::File::create(path), path.parent()) {
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(parent)?;
+            fs::File::create(path)
+        }
+        (created, _) => created,
     }
 }
 
@@ -116,8 +140,7 @@ fn described(status: ExitStatus) -> String {
 /// A child process that runs.
 struct Child {
     id: libc::pid_t,
-    output: Lines,
-    log: File,
+    output: Output,
     /// When it was asked to stop.
     terminated: Option<Instant>,
     /// Whether it has ended and its id is free again.
@@ -146,35 +169,26 @@ struct End {
 impl Child {
     /// Passes on what the child says until it ends. Returns whether it was asked to stop.
     fn attend(mut self, progress: &dyn Progress, stop: &AtomicBool) -> io::Result<(End, bool)> {
+        // A child that has closed both pipes is about to end.
+        let mut nap = Duration::from_micros(50);
         loop {
-            let open = self.output.wait(TICK)?;
-            self.pass_on(progress)?;
+            let open = self.output.pass_on(TICK, progress)?;
             if let Some(end) = self.reap()? {
-                // What it wrote last may still be in the pipe.
-                while self.output.wait(Duration::ZERO)? && self.output.received {
-                    self.pass_on(progress)?;
+                if bury(self.id) {
+                    let left = "it left processes behind when it ended; they were killed".to_string();
+                    progress.update(Update::Warning(left));
                 }
-                self.pass_on(progress)?;
+                self.output.finish(progress)?;
                 return Ok((end, self.terminated.is_some()));
             }
             if !open {
-                std::thread::sleep(Duration::from_millis(2));
+                std::thread::sleep(nap);
+                nap = (nap * 2).min(TICK / 10);
             }
             if stop.load(Ordering::Relaxed) {
                 self.stop();
             }
         }
-    }
-
-    /// Reports every complete line; what is no update belongs in the log.
-    fn pass_on(&mut self, progress: &dyn Progress) -> io::Result<()> {
-        while let Some(line) = self.output.next() {
-            match serde_json::from_slice::<Update>(&line) {
-                Ok(update) => progress.update(update),
-                Err(_) => self.log.write_all(&line)?,
-            }
-        }
-        Ok(())
     }
 
     /// Asks the child and all that it started to stop; after a while, makes them.
@@ -207,45 +221,25 @@ impl Child {
     }
 }
 
+/// Kills what is left of a process group whose leader was reaped, and waits until it is gone, so that
+/// nothing writes any more. Returns whether something was left.
+fn bury(group: libc::pid_t) -> bool {
+    // SAFETY: the number of a group is not given to another one while a process is in it, and a signal to
+    // a group without processes is an error without effect.
+    let signal = |signal| unsafe { libc::killpg(group, signal) } == 0;
+    if !signal(libc::SIGKILL) {
+        return false;
+    }
+    let since = Instant::now();
+    while signal(0) && since.elapsed() < BURIAL {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
 fn measured(usage: &libc::rusage) -> Usage {
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 * 1e-6;
     // Linux counts in KiB, macOS in bytes.
     let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
     Usage { cpu: seconds(usage.ru_utime) + seconds(usage.ru_stime), memory: Some(usage.ru_maxrss as u64 * unit) }
-}
-
-/// The lines of a pipe, read without waiting longer than asked.
-struct Lines {
-    pipe: ChildStdout,
-    buffer: Vec<u8>,
-    /// Whether the last wait brought something.
-    received: bool,
-}
-
-impl Lines {
-    fn new(pipe: ChildStdout) -> Lines {
-        Lines { pipe, buffer: Vec::new(), received: false }
-    }
-
-    /// Waits for something to read, and reads it. Returns false when the pipe is closed.
-    fn wait(&mut self, patience: Duration) -> io::Result<bool> {
-        let mut poll = libc::pollfd { fd: self.pipe.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: the pointer is to one pollfd that outlives the call.
-        let ready = unsafe { libc::poll(&mut poll, 1, patience.as_millis() as libc::c_int) };
-        self.received = false;
-        if ready <= 0 {
-            return Ok(true);
-        }
-        let mut chunk = [0; 8192];
-        let read = self.pipe.read(&mut chunk)?;
-        self.received = read > 0;
-        self.buffer.extend_from_slice(&chunk[..read]);
-        Ok(read > 0)
-    }
-
-    /// The next complete line with its end.
-    fn next(&mut self) -> Option<Vec<u8>> {
-        let end = self.buffer.iter().position(|byte| *byte == b'\n')?;
-        Some(self.buffer.drain(..=end).collect())
-    }
 }

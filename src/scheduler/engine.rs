@@ -4,8 +4,11 @@
 //!    runs, or must run.
 //! 2. Of those that must run, as many are started as there are free slots and places on devices for,
 //!    the head of the longest chain first.
-//! 3. If none runs now, the run is over. Otherwise the loop waits for news (`news.rs`), and goes on
-//!    at 1.
+//! 3. If none runs now, here or in another process, the run is over. Otherwise the loop waits for news
+//!    (`news.rs`), and goes on at 1.
+//!
+//! The result of a stage that has ended is brought to the disk and recorded with those of others that
+//! ended meanwhile (`commit.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -14,6 +17,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
+use super::commit;
 use super::costs::Costs;
 use super::event::{Event, StageFailure, Summary};
 use super::examine::{Examination, Examined, Verdict, key, reasons};
@@ -22,7 +26,7 @@ use super::news::{News, Reporter};
 use super::run::Options;
 use super::state::{State, States};
 use super::worker::Work;
-use crate::cache::{Cache, CacheError, Lookup, Origin, Outputs, Recorded, Ticket};
+use crate::cache::{Cache, CacheError, Lookup, Origin, Outputs, Owner, Recorded, Ticket};
 use crate::devices::Device;
 use crate::digest::Digest;
 use crate::fingerprint::{DirtyReason, Key};
@@ -31,6 +35,8 @@ use crate::stage::Call;
 
 /// How often the time that is left is estimated.
 const OUTLOOK: Duration = Duration::from_secs(1);
+/// How often the loop looks for results of other processes, at most.
+const GLANCE: Duration = Duration::from_millis(100);
 
 /// A stage that runs.
 pub(super) struct Running {
@@ -58,8 +64,6 @@ pub(super) struct Engine<'a> {
     pub events: &'a mut dyn FnMut(Event),
     pub examination: Examination,
     pub costs: Costs,
-    /// The length of the chain that each stage is the head of, in expected seconds.
-    pub ranks: Vec<f64>,
     pub states: States,
     /// Stages to look at: in the order of the plan, so producers are settled first.
     pub unsettled: BTreeSet<StageIndex>,
@@ -87,7 +91,6 @@ impl<'a> Engine<'a> {
             events,
             examination,
             costs: Costs::new(durations),
-            ranks: Vec::new(),
             states: States::new(plan),
             unsettled: BTreeSet::new(),
             running: BTreeMap::new(),
@@ -111,7 +114,8 @@ impl<'a> Engine<'a> {
     /// Puts the stages that are left in order.
     pub fn rank(&mut self) {
         let done = |stage| matches!(self.states[stage], State::Done { .. });
-        self.ranks = self.costs.ranks(self.plan, done);
+        let ranks = self.costs.ranks(self.plan, done);
+        self.states.rank(ranks);
     }
 }
 
@@ -125,7 +129,9 @@ impl Engine<'_> {
         stop: &'scope AtomicBool,
     ) -> Result<(), CacheError> {
         let (sender, receiver) = channel();
+        let committer = commit::start(scope, sender.clone());
         let mut outlook = Instant::now();
+        let mut glance = Instant::now();
         loop {
             while let Some(stage) = self.unsettled.pop_first() {
                 self.settle(stage)?;
@@ -143,10 +149,15 @@ impl Engine<'_> {
             if !self.unsettled.is_empty() {
                 continue;
             }
-            if self.states.running() == 0 {
+            if self.states.running() == 0 && (self.states.elsewhere().is_empty() || self.is_ending()) {
                 return Ok(());
             }
-            self.listen(&receiver)?;
+            self.listen(&receiver, &committer)?;
+            if !self.states.elsewhere().is_empty() && Instant::now() >= glance {
+                let since = Instant::now();
+                self.look_elsewhere()?;
+                glance = Instant::now() + GLANCE.max(10 * since.elapsed());
+            }
             if outlook.elapsed() >= OUTLOOK {
                 outlook = Instant::now();
                 self.look_ahead();
@@ -156,7 +167,7 @@ impl Engine<'_> {
 
     /// Looks at a stage that is not running: finds out whether it is done, must run or cannot.
     fn settle(&mut self, stage: StageIndex) -> Result<(), CacheError> {
-        if !matches!(self.states[stage], State::Waiting | State::Awaiting(_)) {
+        if !matches!(self.states[stage], State::Waiting | State::Awaiting(_) | State::Elsewhere(_)) {
             return Ok(());
         }
         let mut inputs = BTreeMap::new();
@@ -207,29 +218,38 @@ impl Engine<'_> {
         self.unsettled.extend(self.plan.consumers(stage));
     }
 
+    /// Whether nothing more is started.
+    fn is_ending(&self) -> bool {
+        self.stopping || (!self.failures.is_empty() && !self.options.keep_going)
+    }
+
     /// The ready stage to start now, with what it takes: the head of the longest chain that fits.
     fn next(&self) -> Option<(StageIndex, Share)> {
-        if self.stopping || (!self.failures.is_empty() && !self.options.keep_going) {
-            return None;
-        }
         let jobs = self.options.jobs.max(1);
         let taken: usize = self.running.values().map(|running| running.share.slots).sum();
+        if self.is_ending() || taken >= jobs {
+            return None;
+        }
         let load = |device: Device| self.running.values().filter(|running| running.share.device == device).count();
-        let share = |stage: StageIndex| {
+        self.states.ready().find_map(|stage| {
             let planned = &self.plan[stage];
             let slots = planned.execution.threads.clamp(1, jobs);
             let device = self.options.devices.place(planned, load)?;
             (slots <= jobs - taken).then_some((stage, Share { slots, device }))
-        };
-        let ready = self.states.iter().filter_map(|(stage, state)| match state {
-            State::Ready(_) => share(stage),
-            _ => None,
-        });
-        // Of equally long chains the first in the plan.
-        ready.reduce(|best, next| match self.ranks[next.0.index()] > self.ranks[best.0.index()] {
-            true => next,
-            false => best,
         })
+    }
+
+    /// Looks at the stages that other processes run: those that nobody runs any more are done, or to be
+    /// run here.
+    fn look_elsewhere(&mut self) -> Result<(), CacheError> {
+        let stages: Vec<StageIndex> = self.states.elsewhere().iter().copied().collect();
+        for stage in stages {
+            let State::Elsewhere(fingerprint) = self.states[stage] else { continue };
+            if self.cache.holder(&fingerprint)?.is_none() {
+                self.unsettled.insert(stage);
+            }
+        }
+        Ok(())
     }
 
     /// Takes the right to write the result of a ready stage. `None` if its result is there after all,
@@ -247,6 +267,11 @@ impl Engine<'_> {
                 self.finish(stage, key.fingerprint, outputs, false);
                 Ok(None)
             }
+            Lookup::Taken(Owner { host, process, .. }) => {
+                (self.events)(Event::Elsewhere { stage: self.plan[stage].name().to_string(), host, process });
+                self.states.set(stage, State::Elsewhere(key.fingerprint));
+                Ok(None)
+            }
         }
     }
 
@@ -258,7 +283,7 @@ impl Engine<'_> {
         scope: &'scope Scope<'scope, '_>,
         executor: &'scope dyn Executor,
         stop: &'scope AtomicBool,
-        news: &Sender<(StageIndex, News)>,
+        news: &Sender<News>,
     ) -> Result<(), CacheError> {
         let planned = &self.plan[stage];
         let kind = planned.kind.clone();
@@ -270,7 +295,7 @@ impl Engine<'_> {
         let reporter = Reporter { stage, news: news.clone() };
         scope.spawn(move || {
             let result = work.perform(executor, &reporter, stop);
-            reporter.send(News::Ended(Box::new(result)));
+            reporter.send(News::Ended(stage, Box::new(result)));
         });
         Ok(())
     }
@@ -356,7 +381,9 @@ impl Engine<'_> {
                 }
                 State::Failed => summary.failed += 1,
                 State::Skipped(_) => summary.skipped += 1,
-                State::Waiting | State::Ready(_) | State::Running(_) | State::Awaiting(_) => summary.left += 1,
+                State::Waiting | State::Ready(_) | State::Running(_) | State::Awaiting(_) | State::Elsewhere(_) => {
+                    summary.left += 1
+                }
             }
         }
         Ok(summary)

@@ -64,6 +64,15 @@ pub enum Event {
         /// Why it runs.
         reasons: Vec<DirtyReason>,
     },
+    /// Another process runs this stage; its result will be taken.
+    Elsewhere {
+        /// The stage.
+        stage: String,
+        /// The machine of that process.
+        host: String,
+        /// The process.
+        process: u32,
+    },
     /// A running stage has done some of its work.
     Progress {
         /// The stage.

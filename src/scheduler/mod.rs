@@ -8,6 +8,7 @@
 //! Unaware of experiment files and of what stages compute. Prints nothing: it tells [`Event`]s.
 
 mod child;
+mod commit;
 mod costs;
 mod devices;
 mod engine;
@@ -16,14 +17,15 @@ mod examine;
 mod executor;
 mod news;
 mod origin;
+mod output;
 mod run;
 mod state;
 mod worker;
 
-pub use child::ChildProcess;
+pub use crate::cache::host;
+pub use child::{ChildProcess, die_with_parent};
 pub use devices::DevicePool;
 pub use event::{Event, StageFailure, Summary};
 pub use examine::{Examination, Examined, Verdict, examine};
 pub use executor::{Executor, Halt, InProcess, Job, Usage};
-pub use origin::host;
 pub use run::{Options, Outcome, run};

@@ -5,57 +5,69 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
+use super::commit::Ended;
 use super::engine::Engine;
 use super::event::{Event, StageFailure};
 use super::origin;
 use super::state::State;
 use super::worker::{Done, Trouble};
 use crate::cache::{CacheError, Provenance};
-use crate::devices::Device;
 use crate::digest::Digest;
 use crate::plan::StageIndex;
 use crate::stage::{Progress, Update};
 
 /// How often the loop looks at the interrupt.
 const TICK: Duration = Duration::from_millis(50);
+/// More stages that are ready are a crowd.
+const CROWD: usize = 16;
+/// A stage that takes less is short, in seconds.
+const SHORT: f64 = 1.0;
 /// How many lines of its log a failure shows.
 const TAIL: usize = 12;
 
-/// What the thread of a stage tells.
+/// What the threads tell.
 pub(super) enum News {
-    /// The stage says something.
-    Update(Update),
-    /// The thread is at its end.
-    Ended(Box<Result<Done, Trouble>>),
+    /// A stage says something.
+    Update(StageIndex, Update),
+    /// The thread of a stage is at its end.
+    Ended(StageIndex, Box<Result<Done, Trouble>>),
+    /// The results of these stages are on the disk.
+    Synced(Vec<Ended>),
+    /// The results of these stages did not come to the disk, and why.
+    Lost(Vec<Ended>, String),
 }
 
 /// Tells the news of one stage to the loop.
 pub(super) struct Reporter {
     pub stage: StageIndex,
-    pub news: Sender<(StageIndex, News)>,
+    pub news: Sender<News>,
 }
 
 impl Reporter {
     pub fn send(&self, news: News) {
         // The loop outlives every stage, unless the cache failed: then nobody listens.
-        let _ = self.news.send((self.stage, news));
+        let _ = self.news.send(news);
     }
 }
 
 impl Progress for Reporter {
     fn update(&self, update: Update) {
-        self.send(News::Update(update));
+        self.send(News::Update(self.stage, update));
     }
 }
 
 impl Engine<'_> {
     /// Waits for news for a moment, and takes all that there is.
-    pub fn listen(&mut self, receiver: &Receiver<(StageIndex, News)>) -> Result<(), CacheError> {
+    pub fn listen(&mut self, receiver: &Receiver<News>, committer: &Sender<Ended>) -> Result<(), CacheError> {
         let mut next = receiver.recv_timeout(TICK).ok();
-        while let Some((stage, news)) = next {
+        while let Some(news) = next {
             match news {
-                News::Update(update) => self.update(stage, update),
-                News::Ended(result) => self.ended(stage, *result)?,
+                News::Update(stage, update) => self.update(stage, update),
+                News::Ended(stage, result) => self.ended(stage, *result, committer)?,
+                News::Synced(batch) => self.done(batch)?,
+                News::Lost(batch, message) => {
+                    batch.iter().try_for_each(|ended| self.failed(ended.stage, message.clone()))?;
+                }
             }
             next = receiver.try_recv().ok();
         }
@@ -75,50 +87,99 @@ impl Engine<'_> {
         }
     }
 
-    /// Takes what a stage came to. Stages that await the same key are looked at again.
-    fn ended(&mut self, stage: StageIndex, result: Result<Done, Trouble>) -> Result<(), CacheError> {
-        let running = self.running.remove(&stage).expect("BUG: a stage ended that did not run");
-        let awaiting = self.states.iter().filter(|(_, state)| matches!(state, State::Awaiting(_)));
-        self.unsettled.extend(awaiting.map(|(stage, _)| stage).collect::<Vec<_>>());
-        match result {
-            Ok(done) => self.done(stage, running.share.device, done),
-            Err(Trouble::Stopped) => {
+    /// Takes what a stage came to. It keeps its slot until it is recorded, so that the next one is chosen
+    /// among all that are ready then; but where a crowd of them waits, a short stage gives it up at once.
+    fn ended(
+        &mut self,
+        stage: StageIndex,
+        result: Result<Done, Trouble>,
+        committer: &Sender<Ended>,
+    ) -> Result<(), CacheError> {
+        let trouble = match result {
+            Ok(done) => {
+                let device = self.running[&stage].share.device;
+                if done.wall < SHORT && self.states.ready().nth(CROWD).is_some() {
+                    self.running.remove(&stage);
+                }
+                let ended = Ended { stage, device, done };
+                committer.send(ended).expect("BUG: the committer ends after the loop");
+                return Ok(());
+            }
+            Err(trouble) => trouble,
+        };
+        match trouble {
+            Trouble::Failed(message) => self.failed(stage, message),
+            Trouble::Stopped => {
                 // Left for the next run.
+                self.running.remove(&stage);
+                self.give_up(stage)?;
                 self.states.set(stage, State::Waiting);
                 Ok(())
             }
-            Err(Trouble::Damaged(artifacts)) => self.make_again(stage, &artifacts),
-            Err(Trouble::Failed(message)) => {
-                let name = self.plan[stage].name().to_string();
-                let failure = StageFailure { stage: name, message, tail: tail(&running.log), log: running.log };
-                (self.events)(Event::Failed(failure.clone()));
-                self.failures.push(failure);
-                self.states.set(stage, State::Failed);
-                self.unsettled.extend(self.plan.consumers(stage));
-                Ok(())
+            Trouble::Damaged(artifacts) => {
+                self.running.remove(&stage);
+                self.give_up(stage)?;
+                self.make_again(stage, &artifacts)
             }
         }
     }
 
-    fn done(&mut self, stage: StageIndex, device: Device, done: Done) -> Result<(), CacheError> {
-        let planned = &self.plan[stage];
+    /// A running stage came to no result: other processes may run it, and those that await its key are
+    /// looked at again.
+    fn give_up(&mut self, stage: StageIndex) -> Result<(), CacheError> {
         let State::Running(fingerprint) = self.states[stage] else { unreachable!("a stage ended that did not run") };
-        let provenance = Provenance {
-            kind: planned.kind.clone(),
-            name: planned.name().to_string(),
-            experiment: self.plan.experiment.clone(),
-            started: done.started,
-            wall: done.wall,
-            cpu: done.usage.cpu,
-            memory: done.usage.memory,
-            device,
-            origin: self.origin.get_or_insert_with(origin::here).clone(),
-        };
-        let outputs = self.cache.record(done.sealed, &provenance)?;
-        let Provenance { name, kind, wall, cpu, memory, .. } = provenance;
-        (self.events)(Event::Finished { stage: name, wall, cpu, memory, device });
-        self.finish(stage, fingerprint, outputs, true);
-        if self.costs.learn(&kind, wall) {
+        self.unsettled.extend(self.states.take_awaiting(&fingerprint));
+        self.cache.release(&fingerprint)
+    }
+
+    fn failed(&mut self, stage: StageIndex, message: String) -> Result<(), CacheError> {
+        let State::Running(fingerprint) = self.states[stage] else { unreachable!("a stage ended that did not run") };
+        let log = self.running.remove(&stage).map_or_else(|| self.cache.log(&fingerprint), |running| running.log);
+        self.give_up(stage)?;
+        let name = self.plan[stage].name().to_string();
+        let failure = StageFailure { stage: name, message, tail: tail(&log), log };
+        (self.events)(Event::Failed(failure.clone()));
+        self.failures.push(failure);
+        self.states.set(stage, State::Failed);
+        self.unsettled.extend(self.plan.consumers(stage));
+        Ok(())
+    }
+
+    /// Records results that are on the disk.
+    fn done(&mut self, batch: Vec<Ended>) -> Result<(), CacheError> {
+        let origin = self.origin.get_or_insert_with(origin::here).clone();
+        let mut stages = Vec::with_capacity(batch.len());
+        let mut finished = Vec::with_capacity(batch.len());
+        for Ended { stage, device, done } in batch {
+            let planned = &self.plan[stage];
+            let provenance = Provenance {
+                kind: planned.kind.clone(),
+                name: planned.name().to_string(),
+                experiment: self.plan.experiment.clone(),
+                started: done.started,
+                wall: done.wall,
+                cpu: done.usage.cpu,
+                memory: done.usage.memory,
+                device,
+                origin: origin.clone(),
+            };
+            stages.push((stage, provenance.clone()));
+            finished.push((done.sealed, provenance));
+        }
+        let results = self.cache.record_all(finished)?;
+        let mut news = false;
+        for ((stage, provenance), outputs) in stages.into_iter().zip(results) {
+            let State::Running(fingerprint) = self.states[stage] else {
+                unreachable!("a stage ended that did not run")
+            };
+            self.running.remove(&stage);
+            let Provenance { name, kind, wall, cpu, memory, device, .. } = provenance;
+            (self.events)(Event::Finished { stage: name, wall, cpu, memory, device });
+            self.unsettled.extend(self.states.take_awaiting(&fingerprint));
+            self.finish(stage, fingerprint, outputs, true);
+            news |= self.costs.learn(&kind, wall);
+        }
+        if news {
             self.rank();
         }
         Ok(())

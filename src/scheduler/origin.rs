@@ -2,23 +2,11 @@
 
 use std::process::{Command, Stdio};
 
-use crate::cache::Origin;
+use crate::cache::{Origin, host};
 
 /// This machine, this program, and the commit that the working directory is at.
 pub(super) fn here() -> Origin {
     Origin { host: host(), git_commit: git_commit(), runner: env!("CARGO_PKG_VERSION").to_string() }
-}
-
-/// The name of this machine.
-pub fn host() -> String {
-    let mut name = [0_u8; 256];
-    // SAFETY: the call writes at most `name.len()` bytes to `name`.
-    let result = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len()) };
-    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-    match result {
-        0 => String::from_utf8_lossy(&name[..end]).into_owned(),
-        _ => "unknown".to_string(),
-    }
 }
 
 /// `None` outside a repository and where git is not installed.

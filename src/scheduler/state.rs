@@ -1,6 +1,7 @@
 //! The state of every stage during a run.
 
-use std::collections::HashSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Index;
 
 use crate::cache::Outputs;
@@ -19,6 +20,8 @@ pub(super) enum State {
     Running(Digest),
     /// A stage with the same key runs.
     Awaiting(Digest),
+    /// Another process runs a stage with the same key.
+    Elsewhere(Digest),
     /// Its result is in the cache.
     Done {
         fingerprint: Digest,
@@ -35,25 +38,72 @@ pub(super) enum State {
 /// The states of all stages of a plan.
 pub(super) struct States {
     table: Vec<State>,
+    /// The length of the chain that each stage is the head of, in expected seconds.
+    ranks: Vec<f64>,
     /// The keys of the stages that run.
     running: HashSet<Digest>,
+    /// The head of the longest chain first, of equally long chains the first in the plan.
+    ready: BTreeSet<(Reverse<u64>, StageIndex)>,
+    awaiting: HashMap<Digest, Vec<StageIndex>>,
+    elsewhere: BTreeSet<StageIndex>,
 }
 
 impl States {
     /// All stages are waiting.
     pub fn new(plan: &Plan) -> States {
-        States { table: vec![State::Waiting; plan.len()], running: HashSet::new() }
+        States {
+            table: vec![State::Waiting; plan.len()],
+            ranks: vec![0.0; plan.len()],
+            running: HashSet::new(),
+            ready: BTreeSet::new(),
+            awaiting: HashMap::new(),
+            elsewhere: BTreeSet::new(),
+        }
     }
 
     /// The only way to change a state.
     pub fn set(&mut self, stage: StageIndex, state: State) {
-        let old = std::mem::replace(&mut self.table[stage.index()], state);
-        if let State::Running(fingerprint) = old {
-            self.running.remove(&fingerprint);
+        let place = self.place(stage);
+        match std::mem::replace(&mut self.table[stage.index()], state) {
+            State::Running(fingerprint) => drop(self.running.remove(&fingerprint)),
+            State::Ready(_) => drop(self.ready.remove(&place)),
+            State::Elsewhere(_) => drop(self.elsewhere.remove(&stage)),
+            _ => {}
         }
-        if let State::Running(fingerprint) = self.table[stage.index()] {
-            self.running.insert(fingerprint);
+        match self.table[stage.index()] {
+            State::Running(fingerprint) => drop(self.running.insert(fingerprint)),
+            State::Ready(_) => drop(self.ready.insert(place)),
+            State::Awaiting(fingerprint) => self.awaiting.entry(fingerprint).or_default().push(stage),
+            State::Elsewhere(_) => drop(self.elsewhere.insert(stage)),
+            _ => {}
         }
+    }
+
+    /// Puts the stages that are ready in another order.
+    pub fn rank(&mut self, ranks: Vec<f64>) {
+        self.ranks = ranks;
+        let stages: Vec<StageIndex> = self.ready().collect();
+        self.ready = stages.into_iter().map(|stage| self.place(stage)).collect();
+    }
+
+    fn place(&self, stage: StageIndex) -> (Reverse<u64>, StageIndex) {
+        // The bits of numbers that are not negative have the order of the numbers.
+        (Reverse(self.ranks[stage.index()].to_bits()), stage)
+    }
+
+    /// The stages that are ready, in the order in which they should start.
+    pub fn ready(&self) -> impl Iterator<Item = StageIndex> + '_ {
+        self.ready.iter().map(|(_, stage)| *stage)
+    }
+
+    /// The stages that another process runs.
+    pub fn elsewhere(&self) -> &BTreeSet<StageIndex> {
+        &self.elsewhere
+    }
+
+    /// Takes the stages that were set to await a key. Some may have gone on meanwhile.
+    pub fn take_awaiting(&mut self, fingerprint: &Digest) -> Vec<StageIndex> {
+        self.awaiting.remove(fingerprint).unwrap_or_default()
     }
 
     /// How many stages run.

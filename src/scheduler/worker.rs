@@ -49,6 +49,7 @@ impl Work {
         if !damaged.is_empty() {
             return Err(Trouble::Damaged(damaged));
         }
+        let before: Vec<Option<Digest>> = self.artifacts.iter().map(|artifact| self.store.stamp(artifact)).collect();
         let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
         let clock = Instant::now();
         let job = Job { name: &self.name, call: &self.call, scratch: self.ticket.scratch(), log: &self.log };
@@ -58,9 +59,30 @@ impl Work {
         })?;
         let wall = clock.elapsed().as_secs_f64();
         self.check_externals()?;
+        self.check_inputs(&before)?;
         let failed = |error: CacheError| Trouble::Failed(error.to_string());
         Ok(Done { sealed: self.ticket.seal().map_err(failed)?, started, wall, usage })
     }
+
+    /// A stage that changes what it reads is not trusted. The artifact is looked at by its bytes before
+    /// another stage reads it, and made again.
+    fn check_inputs(&self, before: &[Option<Digest>]) -> Result<(), Trouble> {
+        for (artifact, before) in self.artifacts.iter().zip(before) {
+            if self.store.stamp(artifact) == *before || self.store.verify_again(artifact) == Health::Intact {
+                continue;
+            }
+            let place = self.store.path(artifact);
+            let slot = self.call.inputs.iter().find(|(_, path)| **path == place).map_or("", |(slot, _)| slot);
+            let message = format!(
+                "its input `{slot}` (`{}`) changed while it ran, so its result is not kept: stages may write only into \
+                 their outputs; run the experiment again, and the input is made again first",
+                place.display()
+            );
+            return Err(Trouble::Failed(message));
+        }
+        Ok(())
+    }
+
     /// A result that was made of other content than its key says must not be kept.
     fn check_externals(&self) -> Result<(), Trouble> {
         for (digest, path) in &self.call.locations {

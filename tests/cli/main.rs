@@ -1,10 +1,12 @@
 //! The stories that cross layers, in one binary.
 
 mod commands;
+mod crowds;
 mod datasets;
 mod estimates;
 mod experiments;
 mod exports;
+mod faults;
 mod figures;
 mod hub;
 mod hub_server;

@@ -128,3 +128,67 @@ fn a_child_that_does_not_want_to_stop_is_killed() {
     assert!(took < Duration::from_secs(10), "{took:?}");
     assert_eq!(story.outcome.summary.left, 1);
 }
+
+#[test]
+fn what_a_child_leaves_running_is_killed_before_its_outputs_are_looked_at() {
+    let late = r#"(sleep 1; echo late > "$out/text.txt") & echo now > "$out/text.txt""#;
+    let (project, story) = run(late);
+    assert!(story.outcome.is_complete(), "{:?}", story.outcome.failures);
+    let left = "it left processes behind when it ended; they were killed".to_string();
+    assert!(story.events.contains(&Event::Warning { stage: "child".to_string(), message: left }));
+    std::thread::sleep(Duration::from_millis(1200));
+    assert_eq!(project.text(&plan(), "child"), "now\n");
+    assert_eq!(project.run_by(&plan(), Options::default(), &script("exit 1")).ran(), Vec::<&str>::new());
+}
+
+#[test]
+fn of_a_flood_into_the_log_the_beginning_and_the_end_are_kept() {
+    let (project, story) =
+        run("echo first >&2; head -c 40000000 /dev/zero | tr '\\0' x >&2; echo >&2; echo last >&2; exit 1");
+    let failure = &story.outcome.failures[0];
+    assert_eq!(failure.tail.last().unwrap(), "last");
+    let log = std::fs::read(&failure.log).unwrap();
+    assert!(log.starts_with(b"first\nxxx") && log.len() < 17 << 20, "{}", log.len());
+    assert!(String::from_utf8_lossy(&log).contains("MiB are left out here"));
+    assert_eq!(project.cache().entries().unwrap(), []);
+}
+
+#[test]
+fn of_a_flood_of_progress_the_newest_is_told() {
+    let flood = r#"awk 'BEGIN { for (i = 1; i <= 200000; i++) printf "{\"progress\":{\"done\":%d,\"total\":200000,\"unit\":\"samples\"}}\n", i }'
+        echo done > "$out/text.txt""#;
+    let (_, story) = run(flood);
+    let told: Vec<u64> = story
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Progress { done, .. } => Some(*done),
+            _ => None,
+        })
+        .collect();
+    assert_eq!((told[0], *told.last().unwrap()), (1, 200_000));
+    assert!(told.len() < 2_000 && told.is_sorted(), "{}", told.len());
+}
+
+#[test]
+fn a_child_that_writes_into_its_input_is_a_failure_and_the_input_is_made_again() {
+    let project = Project::new();
+    let mut sketch = Sketch::new();
+    let source = sketch.write("source", "abc");
+    sketch.stage("child", "script", json!({}), &[source]);
+    let make = script(
+        r#"if grep -q '"kind": "write"' "$0"; then printf abc > "$out/text.txt"; exit 0; fi
+        input=$(grep -o '"0": "[^"]*"' "$0" | cut -d '"' -f 4)
+        echo more > "$input/more.txt"; echo done > "$out/text.txt""#,
+    );
+    let story = project.run_by(&sketch.plan, Options::default(), &make);
+    let message = &story.outcome.failures[0].message;
+    assert!(message.starts_with("its input `0` (`"), "{message}");
+    assert!(message.contains("changed while it ran, so its result is not kept"), "{message}");
+
+    let good = script(r#"printf abc > "$out/text.txt""#);
+    let story = project.run_by(&sketch.plan, Options::default(), &good);
+    assert_eq!(story.ran(), ["source", "child"]);
+    assert!(story.outcome.is_complete());
+    assert_eq!(project.left_in("damaged").len(), 1);
+}

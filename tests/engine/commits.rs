@@ -25,6 +25,7 @@ fn miss(cache: &mut Cache, key: &Key) -> Ticket {
     match cache.lookup(key, &slots()).unwrap() {
         Lookup::Miss(ticket) => ticket,
         Lookup::Hit(outputs) => panic!("a hit: {outputs:?}"),
+        Lookup::Taken(owner) => panic!("taken: {owner:?}"),
     }
 }
 
@@ -101,7 +102,10 @@ fn of_two_processes_the_first_result_wins_and_the_other_is_recorded() {
     let project = Project::new();
     let key = key("a");
     let (mut one, mut two) = (project.cache(), project.cache());
-    let (first, second) = (miss(&mut one, &key), miss(&mut two, &key));
+    let first = miss(&mut one, &key);
+    // The other one takes it for dead.
+    one.release(&key.fingerprint).unwrap();
+    let second = miss(&mut two, &key);
     fill(&first, "first");
     fill(&second, "second");
     let won = one.record(first.seal().unwrap(), &provenance()).unwrap();
@@ -118,6 +122,8 @@ fn what_another_process_finished_meanwhile_is_a_hit() {
     let key = key("a");
     let (mut one, mut two) = (project.cache(), project.cache());
     drop(miss(&mut two, &key));
+    assert!(matches!(one.lookup(&key, &slots()).unwrap(), Lookup::Taken(owner) if owner.process == std::process::id()));
+    two.release(&key.fingerprint).unwrap();
     let ticket = miss(&mut one, &key);
     fill(&ticket, "a");
     let outputs = one.record(ticket.seal().unwrap(), &provenance()).unwrap();
