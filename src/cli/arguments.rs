@@ -78,6 +78,9 @@ pub enum Command {
     /// Execute one stage from the description in a file; what `exec` starts for every stage.
     #[command(name = "__stage", hide = true)]
     Stage { call: PathBuf },
+    /// Execute the stages of one task of a job array; what `exec` submits to a cluster.
+    #[command(name = "__job", hide = true)]
+    Job { batch: PathBuf, task: usize },
 }
 
 const EXEC_EXAMPLES: &str = "\
@@ -87,7 +90,8 @@ Examples:
   runner exec experiments/table3.yaml --check        compare with results/table3.json
   runner exec experiments/table3.yaml --suite smoke --set prune.method=random
   runner exec experiments/table3.yaml --set suite.pool_budget=800 --set train.epochs=3
-  runner exec experiments/table3.yaml --only Random/s0/t2/train   only this and what it needs";
+  runner exec experiments/table3.yaml --only Random/s0/t2/train   only this and what it needs
+  runner exec experiments/table3.yaml --executor slurm --site cluster.yaml";
 
 const PLAN_EXAMPLES: &str = "\
 Examples:
@@ -139,6 +143,13 @@ pub struct Exec {
     /// How many stages may share a CUDA device.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub per_device: u16,
+    /// What executes the stages: this machine, or a Slurm cluster.
+    #[arg(long, value_enum, default_value_t = ExecutorChoice::Local)]
+    pub executor: ExecutorChoice,
+    /// The settings of the cluster [default: `slurm.yaml` beside the experiment, in the work directory or in
+    /// `~/.config/runner/`; the cluster's own defaults where there is none].
+    #[arg(long, value_name = "FILE")]
+    pub site: Option<PathBuf>,
     /// After a failure, go on with what does not need the failed stage.
     #[arg(long, short)]
     pub keep_going: bool,
@@ -153,6 +164,15 @@ pub struct Exec {
     pub bless: bool,
     #[command(flatten)]
     pub format: FormatOption,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExecutorChoice {
+    /// Processes on this machine.
+    Local,
+    /// Jobs of a Slurm cluster. The work directory must be on a file system that its nodes share. Ctrl-C
+    /// cancels the jobs; when this process dies, they go on, and the next run takes up what they made.
+    Slurm,
 }
 
 #[derive(Debug, Args)]

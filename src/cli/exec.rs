@@ -8,14 +8,15 @@ use anyhow::Context as _;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::arguments::{Exec, Format};
+use super::arguments::{Exec, ExecutorChoice, Format};
 use super::devices::Available;
 use super::failure::{Exit, Failure};
+use super::site;
 use super::tables::{self, Rendered};
 use super::workspace::Workspace;
 use crate::console::{self, Console};
 use crate::plan::{Plan, StageIndex};
-use crate::scheduler::{ChildProcess, Options, Outcome, run};
+use crate::scheduler::{ChildProcess, Executor, Options, Outcome, run};
 use crate::spec::Problems;
 use crate::stage::Registry;
 use crate::text::count;
@@ -24,15 +25,12 @@ use crate::text::count;
 pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
     let mut workspace = Workspace::new(&arguments.store.directory);
     // Everything is planned before anything runs: a mistake in the last experiment is told at once.
-    let plans = plans(arguments, &mut workspace, registry)?;
-    let available = Available::here();
-    let devices = available.pool(&arguments.device, usize::from(arguments.per_device))?;
-    plans.iter().try_for_each(|(_, plan)| available.check(plan))?;
+    let mut plans = plans(arguments, &mut workspace, registry)?;
+    let (executor, options) = match arguments.executor {
+        ExecutorChoice::Slurm => site::slurm(arguments, &mut plans, &mut workspace, registry)?,
+        ExecutorChoice::Local => local(arguments, &plans)?,
+    };
     let interrupt = catch_signals()?;
-    let executor = ChildProcess::this_program().context("cannot find this program")?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = arguments.jobs.map_or(cores, usize::from);
-    let options = Options { jobs, keep_going: arguments.keep_going, devices };
     let mut exit = Exit::Done;
     for (file, plan) in &plans {
         let mut teller = Console::new(arguments.format.format.into());
@@ -42,7 +40,7 @@ pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
             return Ok(Exit::Interrupted);
         }
         let cache = workspace.cache()?;
-        let outcome = run(plan, cache, &executor, &options, &mut |event| teller.show(&event), &interrupt)?;
+        let outcome = run(plan, cache, executor.as_ref(), &options, &mut |event| teller.show(&event), &interrupt)?;
         drop(teller);
         let rendered = tables::render(plan, &outcome, &workspace)?;
         exit = worse(exit, finish(arguments, file, plan, &outcome, &rendered, &workspace)?);
@@ -51,6 +49,21 @@ pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
         }
     }
     Ok(exit)
+}
+
+/// What executes stages on this machine.
+fn local(arguments: &Exec, plans: &[(PathBuf, Plan)]) -> Result<(Box<dyn Executor>, Options), Failure> {
+    if arguments.site.is_some() {
+        return Err(Failure::usage("`--site` is of use only with `--executor slurm`", None));
+    }
+    let available = Available::here();
+    let devices = available.pool(&arguments.device, usize::from(arguments.per_device))?;
+    plans.iter().try_for_each(|(_, plan)| available.check(plan))?;
+    let executor = ChildProcess::this_program().context("cannot find this program")?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = arguments.jobs.map_or(cores, usize::from);
+    let options = Options { jobs, keep_going: arguments.keep_going, devices, elsewhere: false };
+    Ok((Box::new(executor), options))
 }
 
 /// The plans of all experiments, or what is wrong with any of them.
@@ -104,7 +117,7 @@ fn only(plan: &Plan, names: &[String]) -> Result<Plan, Failure> {
 }
 
 /// A flag that the first Ctrl-C or termination signal sets; a second one ends the program at once.
-fn catch_signals() -> Result<Arc<AtomicBool>, Failure> {
+pub(super) fn catch_signals() -> Result<Arc<AtomicBool>, Failure> {
     let interrupt = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         let again =

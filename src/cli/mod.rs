@@ -10,6 +10,7 @@ mod export;
 mod failure;
 mod plan;
 mod show;
+mod site;
 mod stages;
 mod tables;
 mod workspace;
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
         Command::Devices(arguments) => accelerators::devices(arguments),
         Command::Stages(arguments) => stages::stages(arguments.kind.as_deref(), &registry),
         Command::Stage { call } => Ok(child::stage(call, &registry)),
+        Command::Job { batch, task } => site::job(batch, *task),
     };
     result.unwrap_or_else(failure::Failure::report).into()
 }

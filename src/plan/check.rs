@@ -115,6 +115,7 @@ pub(super) fn execution(
                 let expected = match name.as_str() {
                     "device" => "`cpu`, or `cuda:0` with the number of the device",
                     "gradient_checkpointing" => "`true` or `false`",
+                    "slurm" => "what a job asks for, such as `{gres: gpu:1, time: 4 h, memory: 32G}`",
                     _ => "a whole number from 1 up",
                 };
                 problems.add(ProblemKind::wrong_type(what, expected, node).at(node.mark));

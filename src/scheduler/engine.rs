@@ -217,7 +217,7 @@ impl Engine<'_> {
         let load = |device: Device| self.running.values().filter(|running| running.share.device == device).count();
         let share = |stage: StageIndex| {
             let planned = &self.plan[stage];
-            let slots = planned.execution.threads.clamp(1, jobs);
+            let slots = if self.options.elsewhere { 1 } else { planned.execution.threads.clamp(1, jobs) };
             let device = self.options.devices.place(planned, load)?;
             (slots <= jobs - taken).then_some((stage, Share { slots, device }))
         };
@@ -299,7 +299,9 @@ impl Engine<'_> {
             inputs.insert(slot.clone(), path);
         }
         let mut execution = planned.execution.clone();
-        execution.threads = share.slots;
+        if !self.options.elsewhere {
+            execution.threads = share.slots;
+        }
         execution.device = share.device;
         let call = Call {
             kind: planned.kind.clone(),

@@ -17,6 +17,7 @@ mod executor;
 mod news;
 mod origin;
 mod run;
+pub mod slurm;
 mod state;
 mod worker;
 
@@ -24,6 +25,6 @@ pub use child::ChildProcess;
 pub use devices::DevicePool;
 pub use event::{Event, StageFailure, Summary};
 pub use examine::{Examination, Examined, Verdict, examine};
-pub use executor::{Executor, Halt, InProcess, Job, Usage};
+pub use executor::{Elsewhere, Executor, Halt, InProcess, Job, Usage};
 pub use origin::host;
 pub use run::{Options, Outcome, run};

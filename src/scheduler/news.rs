@@ -103,6 +103,10 @@ impl Engine<'_> {
     fn done(&mut self, stage: StageIndex, device: Device, done: Done) -> Result<(), CacheError> {
         let planned = &self.plan[stage];
         let State::Running(fingerprint) = self.states[stage] else { unreachable!("a stage ended that did not run") };
+        let mut origin = self.origin.get_or_insert_with(origin::here).clone();
+        if let Some(elsewhere) = done.usage.elsewhere {
+            origin.host = elsewhere.host;
+        }
         let provenance = Provenance {
             kind: planned.kind.clone(),
             name: planned.name().to_string(),
@@ -112,7 +116,7 @@ impl Engine<'_> {
             cpu: done.usage.cpu,
             memory: done.usage.memory,
             device,
-            origin: self.origin.get_or_insert_with(origin::here).clone(),
+            origin,
         };
         let outputs = self.cache.record(done.sealed, &provenance)?;
         let Provenance { name, kind, wall, cpu, memory, .. } = provenance;

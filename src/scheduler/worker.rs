@@ -51,12 +51,16 @@ impl Work {
         }
         let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
         let clock = Instant::now();
-        let job = Job { name: &self.name, call: &self.call, scratch: self.ticket.scratch(), log: &self.log };
+        let (fingerprint, scratch) = (self.ticket.key().fingerprint, self.ticket.scratch());
+        let job = Job { name: &self.name, fingerprint, call: &self.call, scratch, log: &self.log };
         let usage = executor.execute(&job, progress, stop).map_err(|halt| match halt {
             Halt::Stopped => Trouble::Stopped,
             Halt::Failed(message) => Trouble::Failed(message),
         })?;
-        let wall = clock.elapsed().as_secs_f64();
+        let (started, wall) = match &usage.elsewhere {
+            Some(elsewhere) => (elsewhere.started, elsewhere.wall),
+            None => (started, clock.elapsed().as_secs_f64()),
+        };
         self.check_externals()?;
         let failed = |error: CacheError| Trouble::Failed(error.to_string());
         Ok(Done { sealed: self.ticket.seal().map_err(failed)?, started, wall, usage })

@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::Resources;
 use crate::devices::Device;
 use crate::digest::Digest;
 
@@ -24,11 +25,19 @@ pub struct Execution {
     /// Whether a backward pass computes the activations of a layer again instead of keeping them: less
     /// memory, about a third more time, the same numbers.
     pub gradient_checkpointing: bool,
+    /// What its job asks for on a Slurm cluster, besides what the site says.
+    pub slurm: Resources,
 }
 
 impl Default for Execution {
     fn default() -> Execution {
-        Execution { threads: 1, micro_batch: 32, device: Device::Cpu, gradient_checkpointing: false }
+        Execution {
+            threads: 1,
+            micro_batch: 32,
+            device: Device::Cpu,
+            gradient_checkpointing: false,
+            slurm: Resources::default(),
+        }
     }
 }
 

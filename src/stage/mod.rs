@@ -5,8 +5,10 @@
 
 mod context;
 mod registry;
+mod resources;
 mod signature;
 
 pub use context::{Call, Context, Execution, External, Progress, Silent, Update};
 pub use registry::{Registry, Stage};
+pub use resources::{Mebibytes, Minutes, Resources};
 pub use signature::{Input, Output, Param, ParamKind, Signature};
