@@ -501,6 +501,7 @@ fn the_reference_comes_from_the_declarations() {
       micro_batch: 32
       device: an accelerator, where there is one
       gradient_checkpointing: false
+      slurm: what its job asks for besides what the site says
     "#);
 }
 

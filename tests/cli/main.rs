@@ -12,4 +12,5 @@ mod layers;
 mod parquet_files;
 mod planning;
 mod problems;
+mod slurm;
 mod support;

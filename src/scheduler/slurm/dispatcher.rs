@@ -30,6 +30,8 @@ const FAREWELL: Duration = Duration::from_secs(45);
 const FORGOTTEN: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How often a preempted job is submitted again before it counts as a failure.
 const PREEMPTIONS: u32 = 100;
+/// How long the job of an earlier process may be in no list: it has had the time before.
+const ADOPTED: Duration = Duration::from_secs(10);
 
 /// What stages tell the dispatcher.
 pub(super) enum Message {
@@ -83,6 +85,8 @@ struct Active {
     state: Option<State>,
     since: Instant,
     warned: bool,
+    /// Whether an earlier process submitted it.
+    adopted: bool,
     /// The exit file tells of a process that was killed: Slurm knows whether memory ran out.
     suspect: Option<(Exit, Instant)>,
 }
@@ -182,7 +186,7 @@ impl Dispatcher {
         };
         let _ = wanted.ask.tell.send(Tell::Directory(self.batches[&name].line(line)));
         self.hurry();
-        self.activate(wanted, name, line);
+        self.activate(wanted, name, line, true);
     }
 
     /// Whether it is worth while to wait for a line of an earlier process: it has ended well with all its
@@ -198,9 +202,9 @@ impl Dispatcher {
         }
     }
 
-    fn activate(&mut self, wanted: Wanted, batch: String, line: usize) {
+    fn activate(&mut self, wanted: Wanted, batch: String, line: usize, adopted: bool) {
         let (state, since) = (None, Instant::now());
-        let active = Active { wanted, batch, line, state, since, warned: false, suspect: None };
+        let active = Active { wanted, batch, line, state, since, warned: false, adopted, suspect: None };
         self.active.insert(active.wanted.ask.fingerprint, active);
     }
 
@@ -267,7 +271,7 @@ impl Dispatcher {
         let name = batch.name();
         for (number, wanted) in chosen.into_iter().enumerate() {
             let _ = wanted.ask.tell.send(Tell::Directory(batch.line(number)));
-            self.activate(wanted, name.clone(), number);
+            self.activate(wanted, name.clone(), number, false);
         }
         self.batches.insert(name, batch);
         self.hurry();
@@ -543,9 +547,14 @@ fn verdict(active: &Active, site: &Site) -> Verdict {
         // Slurm's own word for a limit that was reached needs no second look.
         let grace = match &active.state {
             Some(State::Ended(end)) if end.is_final() => grace.min(Duration::from_secs(5)),
+            _ if active.adopted => grace.min(ADOPTED),
             _ => grace,
         };
-        return judge(active.state.as_ref(), active.since.elapsed(), grace);
+        return match judge(active.state.as_ref(), active.since.elapsed(), grace) {
+            // That was before this run.
+            Verdict::Failed(_) if active.adopted => Verdict::Again(Again::Lost),
+            verdict => verdict,
+        };
     };
     match &active.state {
         Some(State::Ended(super::states::End::OutOfMemory)) => Verdict::Again(Again::OutOfMemory),
