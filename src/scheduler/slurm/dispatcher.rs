@@ -361,12 +361,14 @@ impl Dispatcher {
         for (fingerprint, active) in &mut self.active {
             let batch = &self.batches[&active.batch];
             let state = states.get(&(active.batch.clone(), batch.task(active.line))).cloned();
-            if let Some(State::Alive { reason, .. }) = &state {
-                if stuck(reason) && !active.warned {
-                    active.warned = true;
-                    let job = batch.job().unwrap_or_default();
-                    warn(&active.wanted, &format!("its job {job} does not start: Slurm says {reason}"));
-                }
+            let reason = match &state {
+                Some(State::Alive { reason, .. }) if !active.warned && stuck(reason) => Some(reason),
+                _ => None,
+            };
+            if let Some(reason) = reason {
+                active.warned = true;
+                let job = batch.job().unwrap_or_default();
+                warn(&active.wanted, &format!("its job {job} does not start: Slurm says {reason}"));
             }
             if state != active.state {
                 (active.state, active.since) = (state, now);

@@ -26,10 +26,11 @@ pub fn run_job(directory: &Path, task: usize, executor: &dyn Executor, stop: &At
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        if batch.exit(line).is_none() {
-            if let Some(exit) = execute(&batch, line, executor, stop)? {
-                batch.set_exit(line, &exit)?;
-            }
+        if batch.exit(line).is_some() {
+            continue;
+        }
+        if let Some(exit) = execute(&batch, line, executor, stop)? {
+            batch.set_exit(line, &exit)?;
         }
     }
     Ok(())

@@ -119,11 +119,11 @@ pub(super) fn chunks(count: usize, bundle: usize, most: usize) -> Vec<usize> {
 /// The id in what `sbatch --parsable` says: `id` or `id;cluster`, the last such line, for sites print
 /// banners.
 pub(super) fn job_id(output: &str) -> Option<String> {
-    let ids = output.lines().filter_map(|line| {
+    let mut ids = output.lines().filter_map(|line| {
         let id = line.trim().split(';').next().unwrap_or_default();
         (!id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit())).then(|| id.to_string())
     });
-    ids.last()
+    ids.next_back()
 }
 
 /// The greatest number of tasks of an array, by what `scontrol show config` says: one more than the
