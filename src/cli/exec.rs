@@ -11,11 +11,12 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::arguments::{Exec, Format};
 use super::devices::Available;
 use super::failure::{Exit, Failure};
+use super::records::Recorder;
 use super::tables::{self, Rendered};
 use super::workspace::Workspace;
 use crate::console::{self, Console};
 use crate::plan::{Plan, StageIndex};
-use crate::scheduler::{ChildProcess, Options, Outcome, run};
+use crate::scheduler::{ChildProcess, Event, Options, Outcome, run};
 use crate::spec::Problems;
 use crate::stage::Registry;
 use crate::text::count;
@@ -33,19 +34,41 @@ pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = arguments.jobs.map_or(cores, usize::from);
     let options = Options { jobs, keep_going: arguments.keep_going, devices };
+    let trace = arguments.trace.as_deref();
+    let mut recorder = Recorder::new(&arguments.store.directory, arguments.name.as_deref(), trace)?;
+    let result = exec_all(arguments, &plans, &mut workspace, &executor, &options, &mut recorder, &interrupt);
+    recorder.end(*result.as_ref().unwrap_or(&Exit::Failed))?;
+    result
+}
+
+/// Runs one plan after the other.
+fn exec_all(
+    arguments: &Exec,
+    plans: &[(PathBuf, Plan)],
+    workspace: &mut Workspace,
+    executor: &ChildProcess,
+    options: &Options,
+    recorder: &mut Recorder,
+    interrupt: &AtomicBool,
+) -> Result<Exit, Failure> {
     let mut exit = Exit::Done;
-    for (file, plan) in &plans {
+    for (file, plan) in plans {
         let mut teller = Console::new(arguments.format.format.into());
-        if !workspace.fetch(plan, &mut |event| teller.show(&event), &interrupt)? {
+        let mut tell = |event: Event| {
+            recorder.event(&event);
+            teller.show(&event);
+        };
+        if !workspace.fetch(plan, &mut tell, interrupt)? {
             drop(teller);
             console::note("interrupted; what was fetched is kept, and the next run goes on with it");
             return Ok(Exit::Interrupted);
         }
         let cache = workspace.cache()?;
-        let outcome = run(plan, cache, &executor, &options, &mut |event| teller.show(&event), &interrupt)?;
+        let outcome = run(plan, cache, executor, options, &mut tell, interrupt)?;
         drop(teller);
-        let rendered = tables::render(plan, &outcome, &workspace)?;
-        exit = worse(exit, finish(arguments, file, plan, &outcome, &rendered, &workspace)?);
+        recorder.results(plan, &outcome);
+        let rendered = tables::render(plan, &outcome, workspace)?;
+        exit = worse(exit, finish(arguments, file, plan, &outcome, &rendered, workspace)?);
         if outcome.summary.interrupted || (exit == Exit::Failed && !arguments.keep_going) {
             break;
         }

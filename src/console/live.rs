@@ -74,7 +74,11 @@ impl Live {
             Event::Fresh { .. } => self.step(),
             Event::Outlook { remaining } => self.remaining = Some(*remaining),
             Event::Ended(_) => self.clear(),
-            Event::Planned { .. } | Event::Warning { .. } | Event::Skipped { .. } | Event::Stopping => {}
+            Event::Planned { .. }
+            | Event::Warning { .. }
+            | Event::Retrying { .. }
+            | Event::Skipped { .. }
+            | Event::Stopping => {}
         }
         if let Some(bar) = &self.whole {
             bar.set_message(self.state());
@@ -145,6 +149,7 @@ mod tests {
     use indicatif::ProgressDrawTarget;
 
     use super::*;
+    use crate::digest::Digest;
 
     fn planned(run: usize) -> Event {
         let experiment = "toys".to_string();
@@ -159,7 +164,8 @@ mod tests {
     }
 
     fn started(stage: &str) -> Event {
-        Event::Started { stage: stage.into(), kind: "toy".into(), device: Device::Cpu, reasons: vec![] }
+        let (kind, fingerprint) = ("toy".to_string(), Digest::of(b"key"));
+        Event::Started { stage: stage.into(), kind, device: Device::Cpu, reasons: vec![], fingerprint }
     }
 
     fn progress(done: u64, total: u64, unit: &str) -> Event {

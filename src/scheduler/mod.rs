@@ -14,6 +14,8 @@ mod engine;
 mod event;
 mod examine;
 mod executor;
+mod log;
+mod memory;
 mod news;
 mod origin;
 mod run;
@@ -22,7 +24,7 @@ mod worker;
 
 pub use child::ChildProcess;
 pub use devices::DevicePool;
-pub use event::{Event, StageFailure, Summary};
+pub use event::{Event, StageFailure, Summary, Taken};
 pub use examine::{Examination, Examined, Verdict, examine};
 pub use executor::{Executor, Halt, InProcess, Job, Usage};
 pub use origin::host;

@@ -1,12 +1,11 @@
 //! What running stages tell the loop, and what follows from it.
 
-use std::fs;
-use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::engine::Engine;
 use super::event::{Event, StageFailure};
+use super::log::tail;
 use super::origin;
 use super::state::State;
 use super::worker::{Done, Trouble};
@@ -18,13 +17,13 @@ use crate::stage::{Progress, Update};
 
 /// How often the loop looks at the interrupt.
 const TICK: Duration = Duration::from_millis(50);
-/// How many lines of its log a failure shows.
-const TAIL: usize = 12;
 
 /// What the thread of a stage tells.
 pub(super) enum News {
     /// The stage says something.
     Update(Update),
+    /// An attempt failed, and another follows after a pause.
+    Retrying { attempt: u32, attempts: u32, message: String, pause: Duration },
     /// The thread is at its end.
     Ended(Box<Result<Done, Trouble>>),
 }
@@ -55,6 +54,13 @@ impl Engine<'_> {
         while let Some((stage, news)) = next {
             match news {
                 News::Update(update) => self.update(stage, update),
+                News::Retrying { attempt, attempts, message, pause } => {
+                    if let Some(running) = self.running.get_mut(&stage) {
+                        (running.since, running.done) = (Instant::now() + pause, 0.0);
+                    }
+                    let (stage, pause) = (self.plan[stage].name().to_string(), pause.as_secs_f64());
+                    (self.events)(Event::Retrying { stage, attempt, attempts, message, pause });
+                }
                 News::Ended(result) => self.ended(stage, *result)?,
             }
             next = receiver.try_recv().ok();
@@ -117,6 +123,7 @@ impl Engine<'_> {
         let outputs = self.cache.record(done.sealed, &provenance)?;
         let Provenance { name, kind, wall, cpu, memory, .. } = provenance;
         (self.events)(Event::Finished { stage: name, wall, cpu, memory, device });
+        self.walls.insert(stage, wall);
         self.finish(stage, fingerprint, outputs, true);
         if self.costs.learn(&kind, wall) {
             self.rank();
@@ -166,12 +173,4 @@ impl Engine<'_> {
             (self.events)(Event::Outlook { remaining });
         }
     }
-}
-
-/// The last lines of a log.
-fn tail(log: &Path) -> Vec<String> {
-    let text = fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(TAIL)..].iter().map(|line| line.to_string()).collect()
 }
