@@ -108,13 +108,16 @@ pub(super) fn execution(
         }
         let what = format!("`execution.{name}` of `{stage}`");
         changed.insert(name.clone(), node.to_json());
-        let positive = !matches!(node.value, Value::Integer(value) if value < 1);
+        let least = if name == "retries" { 0 } else { 1 };
+        let positive = !matches!(node.value, Value::Integer(value) if value < least);
         match serde_json::from_value(Json::Object(changed)) {
             Ok(read) if positive => execution = read,
             _ => {
                 let expected = match name.as_str() {
                     "device" => "`cpu`, or `cuda:0` with the number of the device",
                     "gradient_checkpointing" => "`true` or `false`",
+                    "timeout" | "backoff" => "a time such as `90 s`, `30 min` or `2 h`",
+                    "retries" => "a whole number from 0 up",
                     _ => "a whole number from 1 up",
                 };
                 problems.add(ProblemKind::wrong_type(what, expected, node).at(node.mark));
