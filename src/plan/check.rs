@@ -83,10 +83,10 @@ fn expected(kind: ParamKind) -> &'static str {
     }
 }
 
-/// The defaults of `signature` with what an experiment says instead, all of it already without
-/// references; and whether the scheduler chooses the device.
+/// The defaults of `signature` with what an experiment says instead of how `owner` runs, all of it already
+/// without references; and whether the scheduler chooses the device.
 pub(super) fn execution(
-    stage: &str,
+    owner: &str,
     signature: Option<&Signature>,
     said: &NodeMap,
     problems: &mut Problems,
@@ -99,14 +99,14 @@ pub(super) fn execution(
         let node = &entry.node;
         let Ok(Json::Object(mut changed)) = serde_json::to_value(&execution) else { continue };
         if !changed.contains_key(name) {
-            let owner = Some(format!("`execution` of `{stage}`"));
+            let owner = Some(format!("`execution` of {owner}"));
             problems.add(ProblemKind::unknown("key", name, owner, changed.keys()).at(entry.key));
             continue;
         }
         if node.is_null() {
             continue;
         }
-        let what = format!("`execution.{name}` of `{stage}`");
+        let what = format!("`execution.{name}` of {owner}");
         changed.insert(name.clone(), node.to_json());
         let least = if name == "retries" { 0 } else { 1 };
         let positive = !matches!(node.value, Value::Integer(value) if value < least);

@@ -15,4 +15,5 @@ mod layers;
 mod parquet_files;
 mod planning;
 mod problems;
+mod status;
 mod support;
