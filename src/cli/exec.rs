@@ -9,16 +9,17 @@ use indexmap::IndexMap;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::arguments::{Exec, Format};
+use super::arguments::{Exec, ExecutorChoice, Format};
 use super::devices::Available;
 use super::failure::{Exit, Failure};
 use super::many::{self, Sharing};
 use super::records::Recorder;
 use super::report::{self, Rendered};
+use super::site;
 use super::workspace::Workspace;
 use crate::console::{self, Console, diagnostics};
 use crate::plan::{Plan, StageIndex};
-use crate::scheduler::{ChildProcess, Event, Options, Outcome, run};
+use crate::scheduler::{ChildProcess, Event, Executor, Options, Outcome, run};
 use crate::spec::Problems;
 use crate::stage::Registry;
 use crate::text::{count, ticked_list};
@@ -31,15 +32,12 @@ pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
         workspace.cache()?;
     }
     // Everything is planned before anything runs: a mistake in the last experiment is told at once.
-    let (plans, exit) = plans(arguments, &mut workspace, registry)?;
-    let available = Available::here();
-    let devices = available.pool(&arguments.device, usize::from(arguments.per_device))?;
-    plans.iter().try_for_each(|(_, plan)| available.check(plan))?;
+    let (mut plans, exit) = plans(arguments, &mut workspace, registry)?;
+    let (executor, options) = match arguments.executor {
+        ExecutorChoice::Slurm => site::slurm(arguments, &mut plans, &mut workspace, registry)?,
+        ExecutorChoice::Local => local(arguments, &plans)?,
+    };
     let interrupt = catch_signals()?;
-    let executor = ChildProcess::this_program().context("cannot find this program")?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = arguments.jobs.map_or(cores, usize::from);
-    let options = Options { jobs, keep_going: arguments.keep_going, devices };
     if plans.len() > 1 {
         let sharing = Sharing::of(plans.iter().map(|(_, plan)| plan));
         match arguments.format.format {
@@ -51,6 +49,7 @@ pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
         Recorder::new(&arguments.store.directory, arguments.name.as_deref(), arguments.trace.as_deref())?;
     let mut session = Session { arguments, workspace, executor, options, interrupt, recorder: &mut recorder };
     let result = session.experiments(&plans).map(|one| worse(exit, one));
+    drop(session);
     let recorded = recorder.end(*result.as_ref().unwrap_or(&Exit::Failed));
     result.and_then(|exit| recorded.map(|()| exit))
 }
@@ -59,7 +58,7 @@ pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
 struct Session<'a> {
     arguments: &'a Exec,
     workspace: Workspace,
-    executor: ChildProcess,
+    executor: Box<dyn Executor>,
     options: Options,
     interrupt: Arc<AtomicBool>,
     recorder: &'a mut Recorder,
@@ -100,12 +99,29 @@ impl Session<'_> {
             console::note("interrupted; what was fetched is kept, and the next run goes on with it");
             return Ok(Exit::Interrupted);
         }
-        let outcome = run(plan, workspace.cache()?, executor, options, &mut tell, interrupt)?;
+        let outcome = run(plan, workspace.cache()?, executor.as_ref(), options, &mut tell, interrupt)?;
         drop(teller);
         recorder.results(plan, &outcome);
         let rendered = report::render(plan, &outcome, workspace)?;
         finish(arguments, file, plan, &outcome, &rendered, workspace)
     }
+}
+
+/// What executes stages on this machine.
+fn local(arguments: &Exec, plans: &[(PathBuf, Plan)]) -> Result<(Box<dyn Executor>, Options), Failure> {
+    for (option, given) in [("--site", arguments.site.is_some()), ("--keep-jobs", arguments.keep_jobs)] {
+        if given {
+            return Err(Failure::usage(format!("`{option}` is of use only with `--executor slurm`"), None));
+        }
+    }
+    let available = Available::here();
+    let devices = available.pool(&arguments.device, usize::from(arguments.per_device))?;
+    plans.iter().try_for_each(|(_, plan)| available.check(plan))?;
+    let executor = ChildProcess::this_program().context("cannot find this program")?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = arguments.jobs.map_or(cores, usize::from);
+    let options = Options { jobs, keep_going: arguments.keep_going, devices, elsewhere: false };
+    Ok((Box::new(executor), options))
 }
 
 /// The plans of all experiments, or what is wrong with any of them. With `--keep-going` those that are
@@ -152,7 +168,7 @@ fn only(plan: &Plan, names: &[String]) -> Result<Plan, Failure> {
 }
 
 /// A flag that the first Ctrl-C or termination signal sets; a second one ends the program at once.
-fn catch_signals() -> Result<Arc<AtomicBool>, Failure> {
+pub(super) fn catch_signals() -> Result<Arc<AtomicBool>, Failure> {
     let interrupt = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         let again =

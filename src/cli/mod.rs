@@ -14,6 +14,7 @@ mod plan;
 mod records;
 mod report;
 mod show;
+mod site;
 mod stages;
 mod status;
 mod tables;
@@ -48,6 +49,7 @@ pub fn main() -> ExitCode {
         Command::Devices(arguments) => accelerators::devices(arguments),
         Command::Stages(arguments) => stages::stages(arguments.kind.as_deref(), &registry),
         Command::Stage { call } => Ok(child::stage(call)),
+        Command::Job { batch, task } => site::job(batch, *task),
     };
     result.unwrap_or_else(failure::Failure::report).into()
 }

@@ -238,7 +238,7 @@ impl Engine<'_> {
         let load = |device: Device| self.running.values().filter(|running| running.share.device == device).count();
         self.states.ready().find_map(|stage| {
             let planned = &self.plan[stage];
-            let slots = planned.execution.threads.clamp(1, jobs);
+            let slots = if self.options.elsewhere { 1 } else { planned.execution.threads.clamp(1, jobs) };
             let device = self.options.devices.place(planned, load)?;
             (slots <= jobs - taken).then_some((stage, Share { slots, device }))
         })
@@ -336,7 +336,9 @@ impl Engine<'_> {
             inputs.insert(slot.clone(), path);
         }
         let mut execution = planned.execution.clone();
-        execution.threads = share.slots;
+        if !self.options.elsewhere {
+            execution.threads = share.slots;
+        }
         execution.device = share.device;
         let call = Call {
             kind: planned.kind.clone(),
@@ -351,6 +353,7 @@ impl Engine<'_> {
         let provenance = log::provenance(self.plan, (planned.name(), planned.version), key, &digests, &call, origin);
         Work {
             name: planned.name().to_string(),
+            expected: self.costs.expected(planned),
             call,
             artifacts,
             ticket,

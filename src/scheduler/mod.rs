@@ -21,6 +21,7 @@ mod news;
 mod origin;
 mod output;
 mod run;
+pub mod slurm;
 mod state;
 mod worker;
 
@@ -29,5 +30,5 @@ pub use child::{ChildProcess, die_with_parent};
 pub use devices::DevicePool;
 pub use event::{Event, StageFailure, Summary, Taken};
 pub use examine::{Examination, Examined, Verdict, examine};
-pub use executor::{Executor, Halt, InProcess, Job, Usage};
+pub use executor::{Elsewhere, Executor, Halt, InProcess, Job, Usage};
 pub use run::{Options, Outcome, run};

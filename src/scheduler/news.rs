@@ -158,6 +158,10 @@ impl Engine<'_> {
         let mut finished = Vec::with_capacity(batch.len());
         for Ended { stage, device, done } in batch {
             let planned = &self.plan[stage];
+            let mut origin = origin.clone();
+            if let Some(elsewhere) = done.usage.elsewhere {
+                origin.host = elsewhere.host;
+            }
             let provenance = Provenance {
                 kind: planned.kind.clone(),
                 name: planned.name().to_string(),
@@ -167,7 +171,7 @@ impl Engine<'_> {
                 cpu: done.usage.cpu,
                 memory: done.usage.memory,
                 device,
-                origin: origin.clone(),
+                origin,
             };
             stages.push((stage, provenance.clone()));
             finished.push((done.sealed, provenance));

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Period;
+use super::{Period, Resources};
 use crate::devices::Device;
 use crate::digest::Digest;
 
@@ -31,6 +31,8 @@ pub struct Execution {
     pub retries: u32,
     /// The pause before the first retry; each further one is twice as long, up to ten minutes.
     pub backoff: Period,
+    /// What its job asks for on a Slurm cluster, besides what the site says.
+    pub slurm: Resources,
 }
 
 impl Default for Execution {
@@ -43,6 +45,7 @@ impl Default for Execution {
             timeout: None,
             retries: 0,
             backoff: Period::seconds(10),
+            slurm: Resources::default(),
         }
     }
 }

@@ -6,9 +6,11 @@
 mod context;
 mod period;
 mod registry;
+mod resources;
 mod signature;
 
 pub use context::{Call, Context, Execution, External, Progress, Silent, Update};
 pub use period::{NotAPeriod, Period};
 pub use registry::{Registry, Stage};
+pub use resources::{Mebibytes, Minutes, Resources};
 pub use signature::{Condition, Input, Output, Param, ParamKind, Signature, When};

@@ -15,5 +15,6 @@ mod layers;
 mod parquet_files;
 mod planning;
 mod problems;
+mod slurm;
 mod status;
 mod support;
