@@ -19,6 +19,7 @@
 //! many equal parts, each with its image half before its language half ([`Vectors::language_halves`]).
 
 pub mod checkpoint;
+pub mod compare;
 mod columns;
 mod export;
 mod files;

@@ -4,17 +4,24 @@ mod accelerators;
 mod arguments;
 mod child;
 mod devices;
+mod diff;
 mod estimates;
 mod exec;
 mod export;
 mod failure;
 mod figures;
+mod gc;
 mod many;
 mod plan;
 mod report;
+mod rerun;
+mod runs;
 mod show;
+mod sides;
 mod stages;
 mod tables;
+mod used;
+mod verify;
 mod workspace;
 
 use std::process::ExitCode;
@@ -40,6 +47,9 @@ pub fn main() -> ExitCode {
         Command::Ls(arguments) => show::ls(arguments),
         Command::Show(arguments) => show::show(arguments),
         Command::Log(arguments) => plan::log(arguments, &registry),
+        Command::Verify(arguments) => verify::verify(arguments, &registry),
+        Command::Diff(arguments) => diff::diff(arguments, &registry),
+        Command::Gc(arguments) => gc::gc(arguments, &registry),
         Command::Export(arguments) => export::export(arguments, &registry),
         Command::Devices(arguments) => accelerators::devices(arguments),
         Command::Stages(arguments) => stages::stages(arguments.kind.as_deref(), &registry),

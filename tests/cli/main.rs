@@ -16,3 +16,4 @@ mod parquet_files;
 mod planning;
 mod problems;
 mod support;
+mod upkeep;
