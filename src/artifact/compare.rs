@@ -365,9 +365,9 @@ fn block(kind: Dtype, left: &[u8], right: &[u8], tolerance: f64) -> Spread {
         Dtype::F64 => each(left, right, tolerance, f64::from_le_bytes),
         Dtype::F32 => each(left, right, tolerance, |bytes| f64::from(f32::from_le_bytes(bytes))),
         Dtype::F16 => each(left, right, tolerance, |bytes| half(u16::from_le_bytes(bytes))),
-        Dtype::BF16 => each(left, right, tolerance, |bytes| {
-            f64::from(f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16))
-        }),
+        Dtype::BF16 => {
+            each(left, right, tolerance, |bytes| f64::from(f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)))
+        }
         Dtype::I64 => each(left, right, tolerance, |bytes| i64::from_le_bytes(bytes) as f64),
         Dtype::U64 => each(left, right, tolerance, |bytes| u64::from_le_bytes(bytes) as f64),
         Dtype::I32 => each(left, right, tolerance, |bytes| f64::from(i32::from_le_bytes(bytes))),
@@ -543,7 +543,10 @@ mod tests {
         let comparison = compare(one.path(), other.path(), &["manifest.json"], 0.0).unwrap();
         assert_eq!((comparison.files, comparison.verdict()), (2, Verdict::Equal));
         let comparison = compare(one.path(), other.path(), &[], 1.0).unwrap();
-        assert_eq!((&comparison.differing[0].difference, comparison.verdict()), (&Difference::OnlyFirst, Verdict::Differs));
+        assert_eq!(
+            (&comparison.differing[0].difference, comparison.verdict()),
+            (&Difference::OnlyFirst, Verdict::Differs)
+        );
     }
 
     #[test]

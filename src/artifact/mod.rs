@@ -19,8 +19,8 @@
 //! many equal parts, each with its image half before its language half ([`Vectors::language_halves`]).
 
 pub mod checkpoint;
-pub mod compare;
 mod columns;
+pub mod compare;
 mod export;
 mod files;
 mod metrics;

@@ -66,7 +66,9 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<Entry>> {
     let mut line = Vec::new();
     while lines.read_until(b'\n', &mut line)? > 0 {
         match std::str::from_utf8(&line).ok().and_then(parse) {
-            Some(Line::Finished(entry)) if Digest::of(entry.key.as_bytes()) == entry.fingerprint => entries.push(*entry),
+            Some(Line::Finished(entry)) if Digest::of(entry.key.as_bytes()) == entry.fingerprint => {
+                entries.push(*entry)
+            }
             Some(Line::Collected(Collected { collected })) => {
                 let collected: HashSet<Digest> = collected.into_iter().collect();
                 entries.retain(|entry| !collected.contains(&entry.fingerprint));

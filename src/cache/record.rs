@@ -109,9 +109,9 @@ impl Cache {
         later: &Digest,
     ) -> Result<(), CacheError> {
         let (slot, host) = (slot.to_string(), host());
-        let found =
-            Divergence { fingerprint: *fingerprint, slot, first: *first, later: *later, found: now(), host };
-        let same = |known: &Divergence| Divergence { found: found.found, host: found.host.clone(), ..known.clone() } == found;
+        let found = Divergence { fingerprint: *fingerprint, slot, first: *first, later: *later, found: now(), host };
+        let same =
+            |known: &Divergence| Divergence { found: found.found, host: found.host.clone(), ..known.clone() } == found;
         self.write(|connection| match rows::divergences(connection)?.iter().any(same) {
             true => Ok(()),
             false => rows::insert_divergence(connection, &found),

@@ -130,7 +130,8 @@ impl Cache {
                     None => Flaw::Missing,
                 },
             };
-            let made_by: Vec<Entry> = makers.get(artifact).into_iter().flatten().map(|entry| (*entry).clone()).collect();
+            let made_by: Vec<Entry> =
+                makers.get(artifact).into_iter().flatten().map(|entry| (*entry).clone()).collect();
             // Meanwhile somebody may have collected it with its rows, or made it again.
             let again = self.store.stamp(artifact).is_some() || self.producers(artifact)?.is_empty();
             if flaw == Flaw::Missing && again {

@@ -27,7 +27,8 @@ pub fn diff(arguments: &Diff, registry: &Registry) -> Result<Exit, Failure> {
         (Some(second), _, _) => second,
         (None, None, true) => {
             let message = "there is nothing to compare with";
-            let hint = "name a second experiment, arm or run, another store with `--against`, or a change with `--with`";
+            let hint =
+                "name a second experiment, arm or run, another store with `--against`, or a change with `--with`";
             return Err(Failure::usage(message, Some(hint)));
         }
         (None, _, _) => &arguments.first,
@@ -178,7 +179,9 @@ impl Pair<'_> {
             }
         };
         let say = |reason: &DirtyReason| match reason {
-            DirtyReason::InputChanged { slot, .. } | DirtyReason::InputAdded { slot } | DirtyReason::InputRemoved { slot } => {
+            DirtyReason::InputChanged { slot, .. }
+            | DirtyReason::InputAdded { slot }
+            | DirtyReason::InputRemoved { slot } => {
                 format!("{reason}{}", producer(slot))
             }
             _ => reason.to_string(),

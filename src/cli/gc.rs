@@ -114,9 +114,8 @@ impl Told<'_> {
     /// The bytes that go with each result: an artifact of several counts for the first.
     fn sizes(&self) -> Vec<u64> {
         let mut left: HashMap<Digest, u64> = self.collection.artifacts.clone();
-        let size = |entry: &Entry| {
-            entry.outputs.values().filter_map(|artifact| left.remove(&artifact.digest)).sum::<u64>()
-        };
+        let size =
+            |entry: &Entry| entry.outputs.values().filter_map(|artifact| left.remove(&artifact.digest)).sum::<u64>();
         self.collection.results.iter().map(size).collect()
     }
 
@@ -137,7 +136,7 @@ impl Told<'_> {
         }
         if rows.len() > MOST {
             let rest: u64 = rows[MOST..].iter().map(|(size, _)| size).sum();
-            let _ = writeln!(text, "… and {} more ({})", count(rows.len() - MOST, "result"), bytes(rest));
+            let _ = writeln!(text, "… and {} more ({})", rows.len() - MOST, bytes(rest));
         }
         if !text.is_empty() {
             text.push('\n');
@@ -173,8 +172,7 @@ impl Told<'_> {
     /// How many results stay, and what for.
     fn kept(&self) -> String {
         let kept = &self.collection.kept;
-        let mut text =
-            format!("{} stay, {}\n", count(kept.len(), "result"), bytes(self.collection.kept_bytes));
+        let mut text = format!("{} stay, {}\n", count(kept.len(), "result"), bytes(self.collection.kept_bytes));
         for (number, what) in self.reasons() {
             let _ = writeln!(text, "  {number:>6} {what}");
         }
@@ -208,7 +206,7 @@ impl Told<'_> {
         reasons.extend([
             (by(Reason::InUse), "that stages use now".to_string()),
             (by(Reason::Young), format!("more, younger than {} days", self.arguments.keep_days)),
-            (by(Reason::Producer), "more, of which these were made".to_string()),
+            (by(Reason::Producer), "more, which made what these read".to_string()),
         ]);
         reasons.retain(|(number, _)| *number > 0);
         reasons

@@ -215,8 +215,13 @@ pub fn described(difference: &Difference) -> Vec<String> {
         }
         Difference::Tensors { common, differing, only_first, only_later } => {
             let mut lines = vec![match differing.is_empty() {
-                true => format!("the values of {} are equal; the file is written differently", count(*common, "tensor")),
-                false => format!("{} of {} differ", differing.len(), count(*common, "tensor")),
+                true => {
+                    format!("the values of {} are equal; the file is written differently", count(*common, "tensor"))
+                }
+                false => {
+                    let number = differing.len() as u64;
+                    format!("{number} of {}", differ(*common as u64, "tensor", number))
+                }
             }];
             let mut worst: Vec<&TensorDifference> = differing.iter().collect();
             worst.sort_by(|one, other| other.numbers.absolute.total_cmp(&one.numbers.absolute));
@@ -238,7 +243,9 @@ pub fn described(difference: &Difference) -> Vec<String> {
                 true => count(*one as usize, "line"),
                 false => format!("{one} → {}", count(*other as usize, "line")),
             };
-            let mut lines = vec![format!("{differing} of {number} differ, {first} is the first; {}", both(numbers, *others))];
+            let verb = if *differing == 1 { "differs" } else { "differ" };
+            let said = both(numbers, *others);
+            let mut lines = vec![format!("{differing} of {number} {verb}, {first} is the first; {said}")];
             lines.extend(values.iter().take(SHOWN).map(changed));
             lines
         }
@@ -247,19 +254,32 @@ pub fn described(difference: &Difference) -> Vec<String> {
 
 /// How far numbers lie apart, of so many.
 fn spread(numbers: &Spread, of: Option<u64>) -> String {
-    let of = of.map_or(String::new(), |of| format!(" of {of}"));
     let Spread { differing, absolute, relative, .. } = numbers;
-    let noun = if *differing == 1 && of.is_empty() { "number" } else { "numbers" };
-    format!("{differing}{of} {noun} differ, by {absolute:.1e} at most (relative {relative:.1e})")
+    let what = match of {
+        Some(of) => format!("{differing} of {}", differ(of, "number", *differing)),
+        None => differ(*differing, "number", *differing),
+    };
+    format!("{what}, by {} at most (relative {relative:.1e})", size(*absolute))
 }
 
 fn both(numbers: &Spread, others: u64) -> String {
     match (numbers.differing, others) {
         (0, 0) => "the values are equal; the file is written differently".to_string(),
-        (0, others) => format!("{} differ", count(others as usize, "value")),
+        (0, others) => differ(others, "value", others),
         (_, 0) => spread(numbers, None),
         (_, others) => format!("{}, and {} more", spread(numbers, None), count(others as usize, "value")),
     }
+}
+
+/// `1 value differs`, `2 values differ`; of several also `1 of 2 values differs`.
+fn differ(number: u64, noun: &str, differing: u64) -> String {
+    let verb = if differing == 1 { "differs" } else { "differ" };
+    format!("{} {verb}", count(number as usize, noun))
+}
+
+/// A number in the notation that is shorter.
+fn size(number: f64) -> String {
+    if (1e-3..1e6).contains(&number) { format!("{}", (number * 1e4).round() / 1e4) } else { format!("{number:.1e}") }
 }
 
 fn changed(value: &ValueDifference) -> String {
@@ -356,7 +376,7 @@ mod tests {
         assert_eq!(
             described(&lines),
             [
-                "1 of 9 → 8 lines differ, 4 is the first; 2 numbers differ, by 3.0e-7 at most (relative 2.0e-6), and 1 value more",
+                "1 of 9 → 8 lines differs, 4 is the first; 2 numbers differ, by 3.0e-7 at most (relative 2.0e-6), and 1 value more",
                 "loss: 1.0 → nothing",
             ]
         );

@@ -78,7 +78,9 @@ impl Told<'_> {
             text.push_str(&described(fault));
         }
         if found.mended {
-            text.push_str("the database was damaged: it was made again from the journal; the old one is in `damaged/`\n");
+            text.push_str(
+                "the database was damaged: it was made again from the journal; the old one is in `damaged/`\n",
+            );
         }
         if found.journaled > 0 {
             let lacked = count(found.journaled, "result");
@@ -87,7 +89,11 @@ impl Told<'_> {
         if !found.orphans.is_empty() {
             let size = found.orphans.iter().map(|(_, size)| size).sum();
             let orphans = count(found.orphans.len(), "artifact");
-            let _ = writeln!(text, "{orphans} ({}) that no result names; `runner gc` takes them away", bytes(size));
+            let _ = writeln!(
+                text,
+                "{orphans} ({}) that no result names; `runner gc` takes away what is older than an hour",
+                bytes(size)
+            );
         }
         for path in found.strays.iter().take(MOST) {
             let _ = writeln!(text, "`{}` is no artifact, and nothing of this program", path.display());
@@ -115,7 +121,11 @@ impl Told<'_> {
         match wrong.is_empty() {
             true => text.push_str("every byte is as it was left\n"),
             false => {
-                let _ = writeln!(text, "{}; the next `runner exec` that needs one of them makes it again", wrong.join(", "));
+                let _ = writeln!(
+                    text,
+                    "{}; the next `runner exec` that needs one of them makes it again",
+                    wrong.join(", ")
+                );
             }
         }
         text

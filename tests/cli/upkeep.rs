@@ -70,7 +70,10 @@ fn a_store_as_it_was_left_is_verified() {
     assert_snapshot!(said(&project, &["verify"]), @"");
     assert_snapshot!(said(&project, &["verify", "experiments/e.yaml", "--set", "pick.budget=2"]), @"");
     let told = project.json(&["verify", "--format", "json"]).remove(0);
-    assert_eq!((told["faults"].clone(), told["orphans"].clone(), told["journaled"].clone()), (json!([]), json!([]), json!(0)));
+    assert_eq!(
+        (told["faults"].clone(), told["orphans"].clone(), told["journaled"].clone()),
+        (json!([]), json!([]), json!(0))
+    );
     assert_eq!(told["artifacts"], 7);
 }
 
@@ -82,13 +85,19 @@ fn what_is_damaged_or_missing_is_named_with_its_stages_and_made_again() {
     fs::remove_dir_all(artifact(&project, "Random/s1/pick", "subset")).unwrap();
     fs::create_dir_all(work(&project).join("store/ab/not-an-artifact")).unwrap();
     let told = said(&project, &["verify"]);
-    let mut lines: Vec<&str> = told.lines().filter(|line| !line.trim_start().starts_with("`")).collect();
-    let faults = lines.iter().position(|line| line.is_empty()).unwrap();
+    let (faults, end) = told.split_once("\n\n").unwrap();
     // Their digests give them their order.
-    lines[2..faults].sort_unstable();
-    assert_snapshot!(lines.join("\n"), @"");
+    let mut faults: Vec<&str> = faults.split_inclusive("\n").collect();
+    let heads: Vec<usize> = (0..faults.len()).filter(|line| !faults[*line].starts_with(' ')).collect();
+    let mut blocks: Vec<String> = Vec::new();
+    let ends = heads.iter().skip(1).copied().chain([faults.len()]);
+    blocks.extend(heads.iter().zip(ends).map(|(head, end)| faults[*head..end].concat().trim_end().to_string()));
+    faults.clear();
+    blocks[2..].sort_unstable();
+    assert_snapshot!(format!("{}\n\n{end}", blocks.join("\n")), @"");
     let missing = project.json(&["verify", "--format", "json"]).remove(0);
-    let flaws: Vec<&str> = missing["faults"].as_array().unwrap().iter().map(|fault| fault["flaw"].as_str().unwrap()).collect();
+    let flaws: Vec<&str> =
+        missing["faults"].as_array().unwrap().iter().map(|fault| fault["flaw"].as_str().unwrap()).collect();
     assert_eq!(flaws, ["missing", "missing"], "what was set aside is missing now");
     assert_eq!(ran(&project.output(&EXEC).stdout).len(), 2);
     assert_eq!(verified(&project), expected);
@@ -114,7 +123,7 @@ fn stages_that_make_the_same_again_are_equal() {
     assert_snapshot!(said(&project, &["verify", "--rerun", "experiments/e.yaml", "--jobs", "1"]), @"");
     let told = project.json(&["verify", "--rerun", "experiments/e.yaml", "--all", "--format", "json"]).remove(0);
     let stages = told[0]["stages"].as_array().unwrap();
-    assert_eq!(stages.len(), 7);
+    assert_eq!(stages.len(), 9);
     assert!(stages.iter().all(|stage| stage["verdict"] == "equal"), "{told:#}");
     let sample = ["verify", "--rerun", "experiments/e.yaml", "--sample", "3", "--format", "json"];
     assert_eq!(project.json(&sample)[0][0]["stages"].as_array().unwrap().len(), 3);
@@ -264,7 +273,8 @@ fn runs_go_on_while_somebody_collects() {
     // Nothing keeps anything: all that a run relies on is saved by its list alone.
     let nothing = project.path().join("nothing");
     fs::create_dir(&nothing).unwrap();
-    fs::write(nothing.join("n.yaml"), "title: None\nstages: {d: {use: ingest, params: {name: n, path: n.json}}}\n").unwrap();
+    fs::write(nothing.join("n.yaml"), "title: None\nstages: {d: {use: ingest, params: {name: n, path: n.json}}}\n")
+        .unwrap();
     fs::write(nothing.join("n.json"), data(50)).unwrap();
     for round in 0..4 {
         let budget = format!("pick.budget={}", 2 + round % 2);
@@ -279,6 +289,9 @@ fn runs_go_on_while_somebody_collects() {
         }
         let output = run.wait_with_output().unwrap();
         assert!(output.status.success(), "round {round}: {}", String::from_utf8_lossy(&output.stderr));
+        let started = ran(&output.stdout);
+        let distinct: BTreeSet<&String> = started.iter().collect();
+        assert_eq!(distinct.len(), started.len(), "round {round}: a result was taken away from under the run");
         let told = project.output(&["verify"]);
         assert!(told.status.success(), "round {round}: {}", String::from_utf8_lossy(&told.stdout));
     }
