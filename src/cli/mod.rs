@@ -13,13 +13,16 @@ mod figures;
 mod gc;
 mod many;
 mod plan;
+mod records;
 mod report;
 mod rerun;
 mod runs;
 mod show;
 mod sides;
 mod stages;
+mod status;
 mod tables;
+mod trace;
 mod used;
 mod verify;
 mod workspace;
@@ -46,6 +49,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => plan::explain(arguments, &registry),
         Command::Ls(arguments) => show::ls(arguments),
         Command::Show(arguments) => show::show(arguments),
+        Command::Status(arguments) => status::status(arguments),
         Command::Log(arguments) => plan::log(arguments, &registry),
         Command::Verify(arguments) => verify::verify(arguments, &registry),
         Command::Diff(arguments) => diff::diff(arguments, &registry),

@@ -184,7 +184,10 @@ fn word(verdict: Option<Verdict>) -> &'static str {
 fn text(plan: &Plan, again: &Again, before: f64) -> String {
     let (word, name) = (word(again.verdict()), plan[again.stage].name());
     let outputs = match &again.outputs {
-        Err(message) => return format!("{word:<8} {name}  {message}\n           log: {}\n", again.log.display()),
+        Err(message) => {
+            let tail: String = again.tail.iter().map(|line| format!("           | {line}\n")).collect();
+            return format!("{word:<8} {name}  {message}\n{tail}           log: {}\n", again.log.display());
+        }
         Ok(outputs) => outputs,
     };
     let size = outputs.iter().map(|output| output.bytes).sum();

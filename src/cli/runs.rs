@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Deserialize;
-
+use super::records::{Record, records};
 use crate::artifact::read_json;
 use crate::digest::Digest;
 
@@ -21,17 +20,9 @@ pub struct Run {
 
 /// All runs that left their results, oldest first. What cannot be read is no record.
 pub fn runs(work: &Path) -> Vec<Run> {
-    #[derive(Deserialize)]
-    struct State {
-        id: String,
-        name: Option<String>,
-    }
-    let entries = std::fs::read_dir(work.join("runs")).into_iter().flatten().filter_map(Result::ok);
-    let run = |directory: &Path| {
-        let State { id, name } = read_json(&directory.join("state.json")).ok()?;
-        Some(Run { id, name, results: read_json(&directory.join("results.json")).ok()? })
+    let run = |record: Record| {
+        let results = read_json(&record.directory.join("results.json")).ok()?;
+        Some(Run { id: record.state.id, name: record.state.name, results })
     };
-    let mut runs: Vec<Run> = entries.filter_map(|entry| run(&entry.path())).collect();
-    runs.sort_by(|one, other| one.id.cmp(&other.id));
-    runs
+    records(work).into_iter().filter_map(run).collect()
 }

@@ -2,16 +2,19 @@
 //! store. No result is replaced; one that came out differently is noted.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, Scope};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::engine::Share;
 use super::examine::Examination;
 use super::executor::{Executor, Halt, Job};
+use super::log;
 use super::run::Options;
 use crate::artifact::compare::{Comparison, Verdict, compare};
 use crate::cache::{Cache, CacheError, Health, Outputs, Store, Trial};
@@ -58,6 +61,8 @@ pub struct Again {
     pub outputs: Result<Vec<Compared>, String>,
     /// What it wrote to its standard error.
     pub log: PathBuf,
+    /// The end of that, if there are no outputs.
+    pub tail: Vec<String>,
 }
 
 /// An output that was made again.
@@ -256,7 +261,10 @@ fn start<'scope>(
         let (stage, device, log) = (work.stage, share.device, work.log.clone());
         let wall = clock.elapsed().as_secs_f64();
         // The loop outlives every stage, unless the cache failed: then nobody listens.
-        let _ = sender.send(outputs.map(|outputs| Again { stage, device, wall, outputs, log }));
+        let _ = sender.send(outputs.map(|outputs| {
+            let tail = if outputs.is_err() { log::tail(&log) } else { Vec::new() };
+            Again { stage, device, wall, outputs, log, tail }
+        }));
     });
 }
 
@@ -267,6 +275,14 @@ impl Work {
             return Err(Halt::Failed(message));
         }
         let job = Job { name: &self.name, call: &self.call, scratch: self.trial.scratch(), log: &self.log };
+        // The log of an earlier trial says nothing any more.
+        let removed = fs::remove_file(&self.log);
+        let head = format!("# stage       {}, once more, to be compared with its result\n", self.name);
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => log::begin(&self.log, &head, 1, &executor.command(&job), seconds()),
+        }
+        .map_err(|error| Halt::Failed(format!("cannot write its log `{}`: {error}", self.log.display())))?;
         executor.execute(&job, &Silent, stop).map(drop)
     }
 
@@ -283,4 +299,9 @@ impl Work {
         }
         Ok(compared)
     }
+}
+
+/// Seconds since 1970.
+fn seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }

@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::Period;
 use crate::devices::Device;
 use crate::digest::Digest;
 
@@ -24,11 +25,25 @@ pub struct Execution {
     /// Whether a backward pass computes the activations of a layer again instead of keeping them: less
     /// memory, about a third more time, the same numbers.
     pub gradient_checkpointing: bool,
+    /// How long one attempt may take before it is stopped, which counts as a failure.
+    pub timeout: Option<Period>,
+    /// How often a stage that failed is tried again before it counts as failed.
+    pub retries: u32,
+    /// The pause before the first retry; each further one is twice as long, up to ten minutes.
+    pub backoff: Period,
 }
 
 impl Default for Execution {
     fn default() -> Execution {
-        Execution { threads: 1, micro_batch: 32, device: Device::Cpu, gradient_checkpointing: false }
+        Execution {
+            threads: 1,
+            micro_batch: 32,
+            device: Device::Cpu,
+            gradient_checkpointing: false,
+            timeout: None,
+            retries: 0,
+            backoff: Period::seconds(10),
+        }
     }
 }
 

@@ -15,5 +15,6 @@ mod layers;
 mod parquet_files;
 mod planning;
 mod problems;
+mod status;
 mod support;
 mod upkeep;

@@ -220,20 +220,30 @@ fn what_nothing_keeps_is_listed_and_goes_when_asked() {
 }
 
 #[test]
-fn results_of_a_named_run_stay() {
-    let project = changed();
-    let cache = Cache::open(&work(&project)).unwrap();
-    let old = cache.entries().unwrap().into_iter().filter(|entry| entry.provenance.name == "Random/s0/pick");
-    let old = old.min_by(|one, other| one.provenance.started.total_cmp(&other.provenance.started)).unwrap();
-    drop(cache);
-    let results = json!({"e": {"Random/s0/pick": old.fingerprint}}).to_string();
-    let state = json!({"id": "20260101-000000-abcdef0", "name": "paper", "host": "here"}).to_string();
-    let run = ".runner/runs/20260101-000000-abcdef0";
-    let project = project.write(&format!("{run}/results.json"), &results).write(&format!("{run}/state.json"), &state);
-    let told = project.json(&["gc", "--keep-days", "0", "--delete", "--format", "json"]).remove(0);
-    assert_eq!(told["results"].as_array().unwrap().len(), 3);
-    let cache = Cache::open(&work(&project)).unwrap();
-    assert!(cache.entry(&old.fingerprint).unwrap().is_some());
+fn results_of_a_named_run_stay_and_can_be_compared() {
+    let project = project();
+    let name = |name: &str| project.output(&[&EXEC[..], &["--name", name]].concat());
+    assert!(name("paper").status.success());
+    let project = project_with(&project, &EXPERIMENT.replace("budget: 3", "budget: 2"));
+    assert!(project.output(&[&EXEC[..], &["--name", "less"]].concat()).status.success());
+    assert_snapshot!(said(project, &["gc", "--keep-days", "0"]), @"");
+    assert_snapshot!(said_of_runs(&said(project, &["diff", "paper", "less"])), @"");
+    assert_snapshot!(said(project, &["diff", "paper", "more"]), @"");
+}
+
+/// The project with another experiment.
+fn project_with<'p>(project: &'p Project, experiment: &str) -> &'p Project {
+    fs::write(project.path().join("experiments/e.yaml"), experiment).unwrap();
+    project
+}
+
+/// What is said, without the ids of runs.
+fn said_of_runs(told: &str) -> String {
+    let lines = told.lines().map(|line| match line.find("` 20") {
+        Some(at) => format!("{}` [run]", &line[..at]),
+        None => line.to_string(),
+    });
+    lines.collect::<Vec<String>>().join("\n")
 }
 
 #[test]
