@@ -20,6 +20,7 @@
 
 pub mod checkpoint;
 mod columns;
+pub mod compare;
 mod export;
 mod files;
 mod metrics;

@@ -8,6 +8,7 @@
 //!   staging/       where stages write until their result is committed
 //!   damaged/       what was not as it was left, set aside: artifacts, databases
 //!   logs/          what each stage wrote to its standard error, by fingerprint
+//!   collect.lock   keeps those who collect from those who begin to use something (`holds.rs`)
 //! ```
 //!
 //! A result is committed in three steps: its files are hashed and renamed into the store, then brought to
@@ -20,11 +21,13 @@
 //!
 //! Unaware of the plan and of how stages are run.
 
+mod collect;
 mod database;
 mod entry;
 mod error;
 mod fault;
 mod files;
+mod holds;
 mod journal;
 mod lookup;
 mod mend;
@@ -36,6 +39,7 @@ mod staging;
 mod store;
 mod ticket;
 mod tree;
+mod verify;
 
 use std::collections::HashMap;
 use std::io;
@@ -46,6 +50,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rusqlite::{Connection, TransactionBehavior};
 use serde_json::{Map, Value};
 
+pub use collect::{Collection, Keep, Reason};
 pub use entry::{Divergence, Entry, Origin, Outputs, Provenance};
 pub use error::CacheError;
 pub use fault::Point;
@@ -54,7 +59,8 @@ pub use lookup::Recorded;
 pub use owner::{Owner, host};
 pub use query::Found;
 pub use store::{Artifact, Health, Manifest, ManifestFile, Store};
-pub use ticket::{Lookup, Sealed, Ticket};
+pub use ticket::{Lookup, Sealed, Ticket, Trial};
+pub use verify::{Fault, Flaw, Leftover, Verification};
 
 use crate::digest::Digest;
 use error::at;

@@ -65,6 +65,37 @@ impl Sealed {
     }
 }
 
+/// Output directories for a stage whose result is there already: what it writes is looked at, and never
+/// kept. Dropping it removes them.
+#[derive(Debug)]
+pub struct Trial(pub(super) Ticket);
+
+impl Trial {
+    /// A directory for files that are not part of the result.
+    pub fn scratch(&self) -> &Path {
+        self.0.scratch()
+    }
+
+    /// The directory of each output slot: it exists and is empty.
+    pub fn directories(&self) -> BTreeMap<String, PathBuf> {
+        self.0.directories()
+    }
+
+    /// The artifacts that the outputs would be.
+    ///
+    /// # Errors
+    ///
+    /// If an output was left empty, holds something else than regular files with readable names, or
+    /// cannot be read.
+    pub fn artifacts(&self) -> Result<BTreeMap<String, Artifact>, CacheError> {
+        let name = |(slot, directory): (String, PathBuf)| {
+            let artifact = self.0.store.named(&directory, &slot, &self.0.outputs[&slot])?;
+            Ok((slot, artifact))
+        };
+        self.directories().into_iter().map(name).collect()
+    }
+}
+
 /// A directory that is removed when it is dropped.
 #[derive(Debug)]
 struct Scratch {

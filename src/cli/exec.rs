@@ -168,7 +168,7 @@ fn only(plan: &Plan, names: &[String]) -> Result<Plan, Failure> {
 }
 
 /// A flag that the first Ctrl-C or termination signal sets; a second one ends the program at once.
-pub(super) fn catch_signals() -> Result<Arc<AtomicBool>, Failure> {
+pub fn catch_signals() -> Result<Arc<AtomicBool>, Failure> {
     let interrupt = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         let again =

@@ -18,3 +18,4 @@ mod problems;
 mod slurm;
 mod status;
 mod support;
+mod upkeep;
