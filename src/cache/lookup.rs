@@ -143,7 +143,7 @@ impl Cache {
         }
         reach(Point::Claimed);
         let (session, store) = (self.session()?, self.store());
-        Ok(Lookup::Miss(Ticket::new(key.clone(), outputs.clone(), session, store)?))
+        Ok(Lookup::Miss(Ticket::new(key.clone(), outputs.clone(), session, store, self.remote.clone())?))
     }
 
     /// Output directories for a stage that is executed again although its result is there.
