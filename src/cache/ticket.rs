@@ -8,9 +8,9 @@ use std::sync::atomic::AtomicBool;
 
 use indexmap::IndexMap;
 
+use super::entry::Provenance;
 use super::error::{CacheError, at};
 use super::fault::{Point, reach};
-use super::entry::Provenance;
 use super::owner::Owner;
 use super::remote::{Remote, RemoteError, Step};
 use super::staging::Session;

@@ -21,6 +21,7 @@ mod news;
 mod origin;
 mod output;
 mod rerun;
+mod pull;
 mod run;
 mod state;
 mod worker;

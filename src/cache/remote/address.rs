@@ -41,7 +41,9 @@ impl Scheme {
                  `AWS_ENDPOINT_URL`"
             }
             Scheme::Gs => "set `GOOGLE_APPLICATION_CREDENTIALS` to the file of a service account",
-            Scheme::Az => "set `AZURE_STORAGE_ACCOUNT_NAME` and `AZURE_STORAGE_ACCOUNT_KEY` or `AZURE_STORAGE_SAS_TOKEN`",
+            Scheme::Az => {
+                "set `AZURE_STORAGE_ACCOUNT_NAME` and `AZURE_STORAGE_ACCOUNT_KEY` or `AZURE_STORAGE_SAS_TOKEN`"
+            }
             Scheme::File => "look at the rights of the folder",
         }
     }
@@ -74,7 +76,10 @@ impl Address {
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let bucket_is_right = bucket.is_empty() == (scheme == Scheme::File);
         if !bucket_is_right || (scheme == Scheme::File && prefix.is_empty()) {
-            return wrong(&format!("`{text}` names no {}", if scheme == Scheme::File { "absolute folder" } else { "bucket" }));
+            return wrong(&format!(
+                "`{text}` names no {}",
+                if scheme == Scheme::File { "absolute folder" } else { "bucket" }
+            ));
         }
         let prefix = match scheme {
             Scheme::File => percent_decode_str(prefix).decode_utf8_lossy().into_owned(),

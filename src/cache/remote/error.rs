@@ -65,9 +65,14 @@ pub(super) enum Reason {
 }
 
 impl Reason {
-    /// Whether it may be over in a while.
-    pub fn is_passing(&self) -> bool {
-        matches!(self, Reason::Unreachable(_))
+    /// Whether it is not about one result, but about all.
+    pub fn ends(&self) -> bool {
+        match self {
+            Reason::Wrong { .. } | Reason::Malformed { .. } | Reason::Lacks { .. } | Reason::NotHere(_) => false,
+            Reason::File { .. } => false,
+            Reason::Address(_) | Reason::Absent | Reason::Unreachable(_) | Reason::Refused(_) => true,
+            Reason::NoBucket(_) | Reason::Unexpected(_) | Reason::Interrupted => true,
+        }
     }
 
     pub fn at(self, address: &Address) -> RemoteError {
@@ -96,6 +101,16 @@ impl RemoteError {
             Reason::NotHere(_) => "run the experiment again: what is damaged is made again",
             Reason::File { .. } | Reason::Interrupted => return None,
         })
+    }
+
+    /// Whether the address is none.
+    pub fn is_usage(&self) -> bool {
+        matches!(self.reason, Reason::Address(_) | Reason::Absent)
+    }
+
+    /// Whether asking for anything else makes no sense now.
+    pub fn ends(&self) -> bool {
+        self.reason.ends()
     }
 
     /// Whether the user interrupted it.

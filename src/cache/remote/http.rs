@@ -84,10 +84,7 @@ impl Body for Incoming {
     type Data = Bytes;
     type Error = HttpError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         let mut chunk = vec![0; CHUNK];
         Poll::Ready(match self.0.read(&mut chunk) {
             Ok(0) => None,

@@ -37,6 +37,7 @@ use super::Entry;
 use crate::digest::Digest;
 use address::Address;
 use error::Reason;
+use lanes::{LANES, fan_out};
 use objects::Objects;
 
 pub use error::RemoteError;
@@ -61,6 +62,8 @@ pub struct Remote {
     told: AtomicBool,
     /// Results whose entry is there, but not what it names.
     suspects: Mutex<HashSet<Digest>>,
+    /// Objects that were not what their names say, to be written again by whoever has the right bytes.
+    wrong: Mutex<HashSet<String>>,
 }
 
 /// What happens while a result is transferred.
@@ -116,6 +119,7 @@ impl Remote {
             silent: Mutex::default(),
             told: AtomicBool::new(false),
             suspects: Mutex::default(),
+            wrong: Mutex::default(),
         })
     }
 
@@ -142,6 +146,29 @@ impl Remote {
         self.fingerprints().map_err(|reason| reason.at(&self.address))
     }
 
+    /// The finished stages with these fingerprints, in no order, and those that make no sense.
+    ///
+    /// # Errors
+    ///
+    /// If the remote cannot be reached or does not let us in.
+    pub fn find_all(&self, fingerprints: &[Digest]) -> Result<(Vec<Entry>, Vec<(Digest, RemoteError)>), RemoteError> {
+        let found: Mutex<(Vec<Entry>, Vec<(Digest, RemoteError)>)> = Mutex::default();
+        let lock = || found.lock().expect("no panic while it is locked");
+        let asked = fan_out(fingerprints, LANES, |fingerprint| match self.entry(fingerprint) {
+            Ok(entry) => {
+                lock().0.extend(entry);
+                Ok(())
+            }
+            Err(reason @ Reason::Malformed { .. }) => {
+                lock().1.push((*fingerprint, reason.at(&self.address)));
+                Ok(())
+            }
+            Err(reason) => Err(reason),
+        });
+        asked.map_err(|reason| reason.at(&self.address))?;
+        Ok(found.into_inner().expect("no panic while it was locked"))
+    }
+
     /// Whether nobody answered a short while ago.
     fn is_silent(&self) -> bool {
         let silent = *self.silent.lock().expect("no panic while it is locked");
@@ -153,6 +180,9 @@ impl Remote {
         match &reason {
             Reason::Lacks { .. } | Reason::Wrong { .. } | Reason::Malformed { .. } => {
                 self.suspects.lock().expect("no panic while it is locked").insert(*fingerprint);
+                if let Reason::Wrong { object, .. } = &reason {
+                    self.wrong.lock().expect("no panic while it is locked").insert(object.clone());
+                }
             }
             Reason::Unreachable(_) | Reason::Refused(_) | Reason::NoBucket(_) | Reason::Unexpected(_) => {
                 *self.silent.lock().expect("no panic while it is locked") = Some(Instant::now());
@@ -163,6 +193,12 @@ impl Remote {
             _ => {}
         }
         Some(reason.at(&self.address))
+    }
+
+    /// Whether an object of this size is there, and nothing is known against it.
+    fn is_there(&self, object: &str, size: u64) -> Result<bool, Reason> {
+        let wrong = self.wrong.lock().expect("no panic while it is locked").contains(object);
+        Ok(!wrong && self.objects.size(object)? == Some(size))
     }
 
     fn is_suspect(&self, fingerprint: &Digest) -> bool {

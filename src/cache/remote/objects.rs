@@ -22,6 +22,7 @@ use super::address::{Address, Scheme};
 use super::error::Reason;
 use super::http::Connector;
 use super::lanes::Lanes;
+use crate::cache::fault;
 
 /// How often a request is made again.
 const RETRIES: usize = 4;
@@ -43,7 +44,9 @@ pub(super) struct Objects {
 impl Objects {
     /// What is at an address. Nothing is asked yet; who we are comes from the environment.
     pub fn open(address: &Address) -> Result<Objects, Reason> {
-        let backoff = BackoffConfig { init_backoff: PAUSE, max_backoff: LONGEST_PAUSE, base: 3.0 };
+        let pause = fault::setting("RUNNER_REMOTE_PAUSE").and_then(|text| text.parse().ok());
+        let pause = pause.map_or(PAUSE, Duration::from_millis);
+        let backoff = BackoffConfig { init_backoff: pause, max_backoff: LONGEST_PAUSE.min(pause * 25), base: 3.0 };
         let retry = RetryConfig { backoff, max_retries: RETRIES, retry_timeout: PATIENCE };
         let bucket = address.bucket.clone();
         let (store, parts): (Arc<dyn ObjectStore>, Option<Arc<dyn MultipartStore>>) = match address.scheme {

@@ -22,8 +22,7 @@ impl Remote {
         let object = layout::entry(fingerprint);
         let Some(text) = self.objects.read(&object, MOST_TEXT)? else { return Ok(None) };
         let wrong = |problem: String| Reason::Malformed { object: object.clone(), problem };
-        let entry: Entry =
-            serde_json::from_slice(&text).map_err(|error| wrong(format!("is not an entry: {error}")))?;
+        let entry: Entry = serde_json::from_slice(&text).map_err(|error| wrong(format!("is not an entry: {error}")))?;
         match entry.fingerprint == *fingerprint && Digest::of(entry.key.as_bytes()) == *fingerprint {
             true => Ok(Some(entry)),
             false => Err(wrong("is the entry of another key".to_string())),
@@ -73,11 +72,15 @@ impl Remote {
         }
         let files: Vec<(ManifestFile, Vec<PathBuf>)> = files.into_values().collect();
         watch.started(files.len(), files.iter().map(|(file, _)| file.size).sum());
-        each_file(&files, |(file, _)| file.size, |(file, places)| {
-            let (first, others) = places.split_first().expect("a file has a place");
-            self.fetch(file, first, watch)?;
-            others.iter().try_for_each(|other| fs::copy(first, other).map(drop).map_err(failed("write", other)))
-        })?;
+        each_file(
+            &files,
+            |(file, _)| file.size,
+            |(file, places)| {
+                let (first, others) = places.split_first().expect("a file has a place");
+                self.fetch(file, first, watch)?;
+                others.iter().try_for_each(|other| fs::copy(first, other).map(drop).map_err(failed("write", other)))
+            },
+        )?;
         for (slot, artifact, directory) in staged {
             let adopted = store.adopt(&directory, slot, &artifact.kind).map_err(|error| Reason::File {
                 what: "keep",

@@ -84,7 +84,7 @@ impl Remote {
                     self.clear(&entry.fingerprint);
                 }
                 Err(reason) => {
-                    let ends = reason.is_passing() || reason == Reason::Interrupted;
+                    let ends = reason.ends();
                     let first = !ends || pushed.failures.iter().all(|(_, error)| error.is_none());
                     pushed.failures.push((entry.clone(), first.then(|| reason.clone().at(&self.address))));
                     return if ends { Err(reason) } else { Ok(()) };
@@ -126,13 +126,17 @@ impl Remote {
         let files: Vec<(PathBuf, ManifestFile)> = files.into_values().collect();
         watch.started(files.len(), files.iter().map(|(_, file)| file.size).sum());
         let (sent, bytes) = (AtomicUsize::new(0), AtomicU64::new(0));
-        each_file(&files, |(_, file)| file.size, |(path, file)| {
-            if self.send(path, file, watch)? {
-                sent.fetch_add(1, Ordering::Relaxed);
-                bytes.fetch_add(file.size, Ordering::Relaxed);
-            }
-            Ok(())
-        })?;
+        each_file(
+            &files,
+            |(_, file)| file.size,
+            |(path, file)| {
+                if self.send(path, file, watch)? {
+                    sent.fetch_add(1, Ordering::Relaxed);
+                    bytes.fetch_add(file.size, Ordering::Relaxed);
+                }
+                Ok(())
+            },
+        )?;
         fan_out(&manifests, LANES, |digest| self.send_manifest(digest, store))?;
         let text = serde_json::to_vec_pretty(entry).expect("an entry has text keys");
         if !self.objects.create(&layout::entry(&entry.fingerprint), &text)? {
@@ -148,7 +152,7 @@ impl Remote {
     fn send_manifest(&self, digest: &Digest, store: &Store) -> Result<(), Reason> {
         let name = layout::manifest(digest);
         let text = store.manifest_text(digest).map_err(|_| Reason::NotHere(*digest))?;
-        match self.objects.size(&name)? == Some(text.len() as u64) {
+        match self.is_there(&name, text.len() as u64)? {
             true => Ok(()),
             false => self.objects.write(&name, text),
         }
@@ -160,7 +164,14 @@ pub(super) fn differences(first: &Entry, later: &Entry) -> Vec<Divergence> {
     let differs = |(slot, first): (&String, &crate::cache::Artifact)| {
         let other = later.outputs.get(slot).map(|artifact| artifact.digest).filter(|later| *later != first.digest)?;
         let fingerprint = later.fingerprint;
-        Some(Divergence { fingerprint, slot: slot.clone(), first: first.digest, later: other, found: now(), host: host() })
+        Some(Divergence {
+            fingerprint,
+            slot: slot.clone(),
+            first: first.digest,
+            later: other,
+            found: now(),
+            host: host(),
+        })
     };
     first.outputs.iter().filter_map(differs).collect()
 }

@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 
 use super::error::{Reason, RemoteError, failed};
 use super::lanes::fan_out;
-use super::push::{Pushed, differences};
+use super::push::Pushed;
 use super::{Remote, Step, Uploads, Watch};
 use crate::cache::{Cache, CacheError, Entry, Lookup, Outputs, Provenance, Sealed, Store, rows};
 use crate::digest::Digest;
@@ -28,13 +28,15 @@ pub struct Wanted {
     pub key: Key,
     /// Output slot → artifact kind.
     pub outputs: IndexMap<String, String>,
+    /// What the remote says of it, if it was asked.
+    pub entry: Option<Box<Entry>>,
 }
 
-impl From<&Entry> for Wanted {
-    fn from(entry: &Entry) -> Wanted {
+impl From<Entry> for Wanted {
+    fn from(entry: Entry) -> Wanted {
         let key = Key { fingerprint: entry.fingerprint, text: entry.key.clone() };
         let kinds = entry.outputs.iter().map(|(slot, artifact)| (slot.clone(), artifact.kind.clone()));
-        Wanted { key, outputs: kinds.collect() }
+        Wanted { key, outputs: kinds.collect(), entry: Some(Box::new(entry)) }
     }
 }
 
@@ -64,12 +66,18 @@ impl Remote {
         wanted: &Wanted,
         scratch: &Path,
         store: &Arc<Store>,
-        watch: &Watch<'_>,
+        tell: &(dyn Fn(&Entry, Step) + Sync),
+        stop: &AtomicBool,
     ) -> Result<Option<(Sealed, Provenance)>, Reason> {
-        let Some(entry) = self.entry(&wanted.key.fingerprint)? else { return Ok(None) };
+        let entry = match &wanted.entry {
+            Some(entry) => Some((**entry).clone()),
+            None => self.entry(&wanted.key.fingerprint)?,
+        };
+        let Some(entry) = entry else { return Ok(None) };
         let directory = scratch.join("pulled");
         std::fs::create_dir_all(&directory).map_err(failed("create", &directory))?;
-        let brought = self.bring(&entry, &wanted.outputs, &directory, store, watch);
+        let watch = Watch { tell: &|step| tell(&entry, step), stop };
+        let brought = self.bring(&entry, &wanted.outputs, &directory, store, &watch);
         let _ = std::fs::remove_dir_all(&directory);
         Ok(Some((Sealed::pulled(wanted.key.clone(), brought?, store.clone()), entry.provenance)))
     }
@@ -87,10 +95,9 @@ impl Remote {
         if self.is_silent() {
             return Ok(None);
         }
-        let wanted = Wanted { key: key.clone(), outputs: outputs.clone() };
-        self.read_through(&wanted, scratch, store, &Watch { tell, stop }).or_else(|reason| {
-            self.notice(&key.fingerprint, reason).map_or(Ok(None), Err)
-        })
+        let wanted = Wanted { key: key.clone(), outputs: outputs.clone(), entry: None };
+        let read = self.read_through(&wanted, scratch, store, &|_, step| tell(step), stop);
+        read.or_else(|reason| self.notice(&key.fingerprint, reason).map_or(Ok(None), Err))
     }
 }
 
@@ -186,7 +193,7 @@ impl Cache {
         &mut self,
         remote: &Remote,
         wanted: &[Wanted],
-        tell: &(dyn Fn(&Wanted, Step) + Sync),
+        tell: &(dyn Fn(&Entry, Step) + Sync),
         stop: &AtomicBool,
     ) -> Result<Pulled, CacheError> {
         let mut pulled = Pulled::default();
@@ -204,7 +211,7 @@ impl Cache {
         remote: &Remote,
         batch: &[Wanted],
         pulled: &mut Pulled,
-        tell: &(dyn Fn(&Wanted, Step) + Sync),
+        tell: &(dyn Fn(&Entry, Step) + Sync),
         stop: &AtomicBool,
     ) -> Result<bool, CacheError> {
         let mut tickets = Vec::new();
@@ -219,15 +226,14 @@ impl Cache {
         let brought: Mutex<Vec<(Sealed, Provenance)>> = Mutex::default();
         let told: Mutex<&mut Pulled> = Mutex::new(pulled);
         let end = fan_out(&tickets, AT_ONCE, |(wanted, ticket)| {
-            let count = |step| {
+            let count = |entry: &Entry, step| {
                 if let Step::Started { files, bytes } = step {
                     let mut told = told.lock().expect("no panic while it is locked");
                     (told.files, told.bytes) = (told.files + files, told.bytes + bytes);
                 }
-                tell(wanted, step);
+                tell(entry, step);
             };
-            let watch = Watch { tell: &count, stop };
-            let read = remote.read_through(wanted, ticket.scratch(), &store, &watch);
+            let read = remote.read_through(wanted, ticket.scratch(), &store, &count, stop);
             let mut told = told.lock().expect("no panic while it is locked");
             match read {
                 Ok(None) => told.absent += 1,
@@ -236,10 +242,7 @@ impl Cache {
                     brought.lock().expect("no panic while it is locked").push(result);
                 }
                 Err(reason) => {
-                    let ends = !matches!(
-                        reason,
-                        Reason::Lacks { .. } | Reason::Wrong { .. } | Reason::Malformed { .. } | Reason::File { .. }
-                    );
+                    let ends = reason.ends();
                     let error = reason.clone().at(&remote.address);
                     if !ends || told.failures.is_empty() {
                         told.failures.push((wanted.key.fingerprint, error));
@@ -258,18 +261,5 @@ impl Cache {
             self.release(&wanted.key.fingerprint)?;
         }
         Ok(end.is_ok())
-    }
-
-    /// Whether a result here differs from that of a remote; if so, that is recorded.
-    ///
-    /// # Errors
-    ///
-    /// If the database fails.
-    pub fn compare(&mut self, there: &Entry) -> Result<bool, CacheError> {
-        let Some(here) = self.entry(&there.fingerprint)? else { return Ok(false) };
-        let divergences = differences(there, &here);
-        let differs = !divergences.is_empty();
-        self.diverge(&Pushed { divergences, ..Pushed::default() })?;
-        Ok(differs)
     }
 }

@@ -29,11 +29,8 @@ struct Part {
 
 fn parts(size: u64) -> Vec<Part> {
     let length = size.div_ceil(MOST_PARTS).div_ceil(1 << 20).max(PART >> 20) << 20;
-    let part = |number: u64| Part {
-        number: number as usize,
-        start: number * length,
-        end: ((number + 1) * length).min(size),
-    };
+    let part =
+        |number: u64| Part { number: number as usize, start: number * length, end: ((number + 1) * length).min(size) };
     (0..size.div_ceil(length)).map(part).collect()
 }
 
@@ -74,7 +71,7 @@ impl Remote {
     pub(super) fn send(&self, path: &Path, file: &ManifestFile, watch: &Watch<'_>) -> Result<bool, Reason> {
         go_on(watch.stop)?;
         let name = layout::file(&file.digest);
-        if self.objects.size(&name)? == Some(file.size) {
+        if self.is_there(&name, file.size)? {
             watch.moved(file.size);
             return Ok(false);
         }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use super::error::Reason;
 use super::push::Pushed;
 use super::{Remote, Step};
 use crate::cache::{Entry, Store};
@@ -32,11 +33,13 @@ impl Shared {
     fn push(&self, entries: Vec<Entry>) {
         let pushed = match self.remote.is_silent() {
             // They are tried again in the end.
-            true => Pushed { failures: entries.iter().map(|entry| (entry.clone(), None)).collect(), ..Pushed::default() },
+            true => {
+                Pushed { failures: entries.iter().map(|entry| (entry.clone(), None)).collect(), ..Pushed::default() }
+            }
             false => self.remote.push(&entries, &self.store, false, &|_, _: Step| {}, &self.stop),
         };
         for (entry, error) in &pushed.failures {
-            let reason = error.as_ref().map(|error| error.reason.clone()).filter(|reason| reason.is_passing());
+            let reason = error.as_ref().map(|error| error.reason.clone()).filter(Reason::ends);
             reason.and_then(|reason| self.remote.notice(&entry.fingerprint, reason));
         }
         self.pushed.lock().expect("no panic while it is locked").add(pushed);
