@@ -23,6 +23,8 @@ use crate::text::{bytes, count};
 
 /// How often the progress of large transfers is told.
 const TELL: Duration = Duration::from_secs(10);
+/// After so long it is told what is waited for.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Brings finished stages to a remote.
 pub fn push(arguments: &Push, registry: &Registry) -> Result<Exit, Failure> {
@@ -122,10 +124,10 @@ pub fn end_uploads(workspace: &mut Workspace, format: Format, interrupt: &Atomic
     }
     let cache = workspace.cache()?;
     let Some(remote) = cache.remote() else { return Ok(()) };
-    let mut since: Option<Instant> = None;
+    let mut next = Instant::now() + SOON;
     let mut tell = |left: usize| {
-        if format == Format::Text && since.is_none_or(|since| since.elapsed() >= TELL) {
-            since = Some(Instant::now());
+        if format == Format::Text && Instant::now() >= next {
+            next = Instant::now() + TELL;
             let (left, name) = (count(left, "result"), remote.name());
             console::note(&format!("{left} on the way to {name}; Ctrl-C leaves them for `runner push`"));
         }

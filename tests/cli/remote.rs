@@ -46,6 +46,15 @@ fn verified(project: &Project, store: &str) -> BTreeSet<String> {
     results
 }
 
+/// What a command tells that moves results, which it does in no order.
+fn moved(project: &Project, arguments: &[&str]) -> String {
+    let told = project.run(arguments);
+    let is_move = |line: &&str| line.starts_with("push  ") || line.starts_with("pull  ");
+    let (mut moves, rest): (Vec<&str>, Vec<&str>) = told.lines().partition(is_move);
+    moves.sort_unstable();
+    [rest, moves].concat().join("\n")
+}
+
 /// All files below a folder.
 fn below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -68,11 +77,31 @@ fn what_one_machine_pushed_another_need_not_run() {
     let project = project();
     let remote = remote(&project);
     assert_eq!(ran(&project.output(&["exec", "e.yaml", "--format", "json"]).stdout).len(), 3);
-    assert_snapshot!(project.run(&["push", "--remote", &remote]).replace("0.0 s", "[time]"), @"");
-    assert_snapshot!(project.run(&["push", "--remote", &remote]), @"");
+    assert_snapshot!(moved(&project, &["push", "--remote", &remote]), @"
+    exit 0
+    --- stdout
+    pushed 3 results, 11 files of [memory], to file://remote; 0 were there
+    --- stderr
+    push  e: data  3 files, [memory]
+    push  e: few  3 files, 854 B
+    push  e: pick  5 files, 623 B
+    ");
+    assert_snapshot!(moved(&project, &["push", "--remote", &remote]), @"
+    exit 0
+    --- stdout
+    pushed 0 results, 0 files of 0 B, to file://remote; 3 were there
+    ");
 
     let output = project.run(&["exec", "e.yaml", "--store", "other", "--remote", &remote, "--jobs", "1"]);
-    assert_snapshot!(output, @"");
+    assert_snapshot!(output, @"
+    exit 0
+    --- stderr
+    plan e: 3 stages, 0 fresh, 1 to run, 2 below those
+    pulled data  3 files, [memory]  [time]
+    pulled few  3 files, 854 B  [time]
+    pulled pick  5 files, 623 B  [time]
+    done e: 3 pulled in [time] ([time] saved by the cache)
+    ");
     assert_eq!(verified(&project, "other"), verified(&project, ".runner"));
     assert_eq!(
         entries(&project, "other"),
@@ -88,9 +117,42 @@ fn a_run_brings_what_it_makes_to_the_remote_and_the_next_machine_pulls_it() {
     let project = project();
     let remote = remote(&project);
     let project = project.with("RUNNER_REMOTE", &remote);
-    assert_snapshot!(project.run(&["exec", "e.yaml", "--jobs", "1"]), @"");
-    assert_snapshot!(project.run(&["pull", "e.yaml", "--store", "other"]), @"");
-    assert_snapshot!(project.run(&["pull", "--store", "third", "--format", "json"]), @"");
+    assert_snapshot!(project.run(&["exec", "e.yaml", "--jobs", "1"]), @"
+    exit 0
+    --- stderr
+    plan e: 3 stages, 0 fresh, 1 to run, 2 below those
+    run data  (never ran)
+    ran data  [time]  [memory]
+    run few  (never ran)
+    ran few  [time]  [memory]
+    run pick  (never ran)
+    ran pick  [time]  [memory]
+    done e: ran 3 stages in [time] ([time] of processor time)
+    pushed 3 results, 11 files of [memory], to file://remote
+    ");
+    assert_snapshot!(moved(&project, &["pull", "e.yaml", "--store", "other"]), @"
+    exit 0
+    --- stdout
+    pulled 3 results, 11 files of [memory], from file://remote; 0 were here
+    --- stderr
+    pull  e: data  3 files, [memory]
+    pull  e: few  3 files, 854 B
+    pull  e: pick  5 files, 623 B
+    ");
+    assert_snapshot!(moved(&project, &["pull", "--store", "third", "--format", "json"]), @r#"
+    exit 0
+    --- stdout
+    {
+      "remote": "file://remote",
+      "results": 3,
+      "here": 0,
+      "elsewhere": 0,
+      "absent": 0,
+      "files": 11,
+      "bytes": 2640,
+      "failures": []
+    }
+    "#);
     for store in ["other", "third"] {
         assert_eq!(verified(&project, store), verified(&project, ".runner"));
         assert_eq!(entries(&project, store), entries(&project, ".runner"));
@@ -126,10 +188,31 @@ fn a_remote_that_lies_is_refused_and_put_right() {
     fs::set_permissions(&object, fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(&object, bytes).unwrap();
 
-    assert_snapshot!(project.run(&["pull", "--remote", &remote, "--store", "third"]), @"");
+    assert_snapshot!(moved(&project, &["pull", "--remote", &remote, "--store", "third"]), @"
+    exit 1
+    --- stdout
+    pulled 2 results, 8 files of [memory], from file://remote; 0 were here
+    --- stderr
+    error: result [digest]: the remote `file://remote` sent wrong bytes for `v1/files/67/[digest]`: b3:[digest] was asked for and b3:[digest] came
+    hint: nothing of it was kept; remove that object, and `runner push --again` from where the result is right
+    pull  e: data  3 files, [memory]
+    pull  e: few  3 files, 854 B
+    pull  e: pick  5 files, 623 B
+    ");
     assert!(entries(&project, "third").len() < 3);
     let told = project.run(&["exec", "e.yaml", "--store", "other", "--remote", &remote, "--jobs", "1"]);
-    assert_snapshot!(told, @"");
+    assert_snapshot!(told, @"
+    exit 0
+    --- stderr
+    plan e: 3 stages, 0 fresh, 1 to run, 2 below those
+    warning: `data`: the remote `file://remote` sent wrong bytes for `v1/files/67/[digest]`: b3:[digest] was asked for and b3:[digest] came; it runs here instead
+    run data  (never ran)
+    ran data  [time]  [memory]
+    pulled few  3 files, 854 B  [time]
+    pulled pick  5 files, 623 B  [time]
+    done e: ran 1 stage, 2 pulled in [time] ([time] of processor time, [time] saved by the cache)
+    pushed 1 result, 1 file of 927 B, to file://remote
+    ");
     assert_eq!(verified(&project, "other"), verified(&project, ".runner"));
     // Whoever made the right bytes has put them there.
     let last = project.output(&["exec", "e.yaml", "--store", "third", "--remote", &remote, "--format", "json"]);
@@ -152,7 +235,15 @@ fn an_entry_without_its_files_is_a_miss_and_is_made_whole() {
 
     project.output(&["push", "--remote", &remote]);
     assert!(!object.exists(), "the entry is there");
-    assert_snapshot!(project.run(&["push", "--remote", &remote, "--again"]), @"");
+    assert_snapshot!(moved(&project, &["push", "--remote", &remote, "--again"]), @"
+    exit 0
+    --- stdout
+    pushed 3 results, 1 file of 927 B, to file://remote; 0 were there
+    --- stderr
+    push  e: data  3 files, [memory]
+    push  e: few  3 files, 854 B
+    push  e: pick  5 files, 623 B
+    ");
     assert!(object.exists());
 }
 
@@ -171,7 +262,7 @@ fn the_first_result_of_a_key_stays_and_a_later_one_is_a_divergence() {
     fs::write(&place, first.to_string()).unwrap();
     for _ in 0..2 {
         let told = project.run(&["push", "--remote", &remote]);
-        assert!(told.contains("warning: `Shared: pick`: output `subset` came out as"), "{told}");
+        assert!(told.contains("warning: `e: pick`: output `subset` came out as"), "{told}");
         assert!(told.contains("which was first and stays"), "{told}");
     }
     assert_eq!(fs::read(&place).unwrap(), first.to_string().as_bytes());
@@ -217,7 +308,21 @@ fn a_remote_that_nobody_answers_at_costs_a_warning_and_no_result() {
         .with("AWS_ALLOW_HTTP", "true")
         .with("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
         .with("AWS_SECRET_ACCESS_KEY", "open-sesame-1001");
-    assert_snapshot!(project.run(&["exec", "e.yaml", "--remote", "s3://bucket/p", "--jobs", "1"]), @"");
+    assert_snapshot!(project.run(&["exec", "e.yaml", "--remote", "s3://bucket/p", "--jobs", "1"]), @"
+    exit 0
+    --- stderr
+    plan e: 3 stages, 0 fresh, 1 to run, 2 below those
+    warning: `data`: the remote `s3://bucket/p` cannot be reached: io: Connection refused (os error 111); it runs here instead
+    run data  (never ran)
+    ran data  [time]  [memory]
+    run few  (never ran)
+    ran few  [time]  [memory]
+    run pick  (never ran)
+    ran pick  [time]  [memory]
+    done e: ran 3 stages in [time] ([time] of processor time)
+    warning: 3 results could not be brought there: the remote `s3://bucket/p` cannot be reached: io: Connection refused (os error 111)
+    hint: `runner push --remote s3://bucket/p` brings them there later
+    ");
     assert_eq!(entries(&project, ".runner").len(), 3);
     let output = project.output(&["push", "--remote", "s3://bucket/p"]);
     assert_eq!(output.status.code(), Some(1));
@@ -240,7 +345,17 @@ fn wrong_addresses_are_told_before_anything_runs() {
         assert!(told.starts_with("exit 2"), "{told}");
         assert!(!told.contains("sesame"), "{told}");
     }
-    assert_snapshot!(project.run(&["push"]), @"");
-    assert_snapshot!(project.run(&["pull", "--remote", "s3:/bucket"]), @"");
+    assert_snapshot!(moved(&project, &["push"]), @"
+    exit 2
+    --- stderr
+    error: no remote is named
+    hint: name it with `--remote`, such as `--remote s3://bucket/prefix`, or in `RUNNER_REMOTE`
+    ");
+    assert_snapshot!(moved(&project, &["pull", "--remote", "s3:/bucket"]), @"
+    exit 2
+    --- stderr
+    error: the remote cannot be used: `s3:/bucket` does not say what it is
+    hint: write `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` or `file:///folder`
+    ");
     assert!(entries(&project, ".runner").is_empty());
 }

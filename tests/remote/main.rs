@@ -5,7 +5,7 @@ mod server;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use hyper::Method;
 use indexmap::IndexMap;
@@ -223,7 +223,8 @@ fn two_machines_may_push_the_same_at_once() {
         lab.make("b", name, &[("own.txt", name.as_bytes().to_vec()), ("same.txt", b"same".to_vec())]);
     }
     lab.make("b", "large", &[("weights.bin", many(20))]);
-    let pushes: Vec<_> = ["a", "b"].map(|store| lab.command("push", store).spawn().unwrap()).into();
+    let pushes: Vec<_> =
+        ["a", "b"].map(|store| lab.command("push", store).stdout(Stdio::null()).spawn().unwrap()).into();
     for mut push in pushes {
         assert!(push.wait().unwrap().success());
     }

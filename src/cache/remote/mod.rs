@@ -39,6 +39,7 @@ use address::Address;
 use error::Reason;
 use lanes::{LANES, fan_out};
 use objects::Objects;
+use transfer::Sending;
 
 pub use error::RemoteError;
 pub use push::Pushed;
@@ -64,6 +65,8 @@ pub struct Remote {
     suspects: Mutex<HashSet<Digest>>,
     /// Objects that were not what their names say, to be written again by whoever has the right bytes.
     wrong: Mutex<HashSet<String>>,
+    /// Files that are being uploaded.
+    sending: Sending,
 }
 
 /// What happens while a result is transferred.
@@ -120,6 +123,7 @@ impl Remote {
             told: AtomicBool::new(false),
             suspects: Mutex::default(),
             wrong: Mutex::default(),
+            sending: Sending::default(),
         })
     }
 

@@ -226,10 +226,10 @@ impl Cache {
         let brought: Mutex<Vec<(Sealed, Provenance)>> = Mutex::default();
         let told: Mutex<&mut Pulled> = Mutex::new(pulled);
         let end = fan_out(&tickets, AT_ONCE, |(wanted, ticket)| {
+            let size = Mutex::new((0, 0));
             let count = |entry: &Entry, step| {
                 if let Step::Started { files, bytes } = step {
-                    let mut told = told.lock().expect("no panic while it is locked");
-                    (told.files, told.bytes) = (told.files + files, told.bytes + bytes);
+                    *size.lock().expect("no panic while it is locked") = (files, bytes);
                 }
                 tell(entry, step);
             };
@@ -238,7 +238,8 @@ impl Cache {
             match read {
                 Ok(None) => told.absent += 1,
                 Ok(Some(result)) => {
-                    told.results += 1;
+                    let (files, bytes) = *size.lock().expect("no panic while it is locked");
+                    (told.results, told.files, told.bytes) = (told.results + 1, told.files + files, told.bytes + bytes);
                     brought.lock().expect("no panic while it is locked").push(result);
                 }
                 Err(reason) => {

@@ -1,9 +1,11 @@
 //! The bytes of one file, there or here: in one go if they are few, else in parts that are noted.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::error::{Reason, failed};
 use super::lanes::{LANES, fan_out};
@@ -48,6 +50,33 @@ pub(super) fn go_on(stop: &AtomicBool) -> Result<(), Reason> {
     }
 }
 
+/// The files that are being uploaded: results that have one in common send it once.
+#[derive(Debug, Default)]
+pub(super) struct Sending {
+    files: Mutex<HashSet<Digest>>,
+    left: Condvar,
+}
+
+/// The right to upload a file.
+struct Turn<'a>(&'a Sending, Digest);
+
+impl Sending {
+    /// Waits until nobody uploads the file.
+    fn enter(&self, digest: &Digest) -> Turn<'_> {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = self.left.wait_while(files, |files| files.contains(digest));
+        wait.unwrap_or_else(PoisonError::into_inner).insert(*digest);
+        Turn(self, *digest)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.files.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+        self.0.left.notify_all();
+    }
+}
+
 /// Does something to each file: to large ones one after the other, for each is in parts that are moved at
 /// once.
 pub(super) fn each_file<T: Sync>(
@@ -71,6 +100,7 @@ impl Remote {
     pub(super) fn send(&self, path: &Path, file: &ManifestFile, watch: &Watch<'_>) -> Result<bool, Reason> {
         go_on(watch.stop)?;
         let name = layout::file(&file.digest);
+        let _turn = self.sending.enter(&file.digest);
         if self.is_there(&name, file.size)? {
             watch.moved(file.size);
             return Ok(false);

@@ -70,11 +70,10 @@ impl Uploads {
         let _ = self.queue.send(entries);
     }
 
-    /// Waits until all are there, tells how many are not, and tries once more what failed. Returns what
+    /// Waits until all are there, tells again and again how many are not, and tries once more what failed. Returns what
     /// came of all of them. After an interruption what is left counts as failed.
     pub fn end(self, tell: &mut dyn FnMut(usize), interrupt: &AtomicBool) -> Pushed {
         let shared = &self.shared;
-        let mut told = 0;
         loop {
             let left = shared.left.load(Ordering::Relaxed);
             if interrupt.load(Ordering::Relaxed) {
@@ -83,10 +82,7 @@ impl Uploads {
             if left == 0 {
                 break;
             }
-            if told != left {
-                told = left;
-                tell(left);
-            }
+            tell(left);
             thread::sleep(TICK);
         }
         let mut pushed = std::mem::take(&mut *shared.pushed.lock().expect("no panic while it is locked"));
