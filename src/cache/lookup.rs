@@ -153,7 +153,7 @@ impl Cache {
     /// If a staging directory cannot be made.
     pub fn trial(&mut self, key: &Key, outputs: &IndexMap<String, String>) -> Result<Trial, CacheError> {
         let (session, store) = (self.session()?, self.store());
-        Ok(Trial(Ticket::new(key.clone(), outputs.clone(), session, store)?))
+        Ok(Trial(Ticket::new(key.clone(), outputs.clone(), session, store, None)?))
     }
 
     pub(super) fn session(&mut self) -> Result<Arc<Session>, CacheError> {
