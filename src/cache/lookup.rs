@@ -143,7 +143,7 @@ impl Cache {
         }
         reach(Point::Claimed);
         let (session, store) = (self.session()?, self.store());
-        Ok(Lookup::Miss(Ticket::new(key.clone(), outputs.clone(), session, store)?))
+        Ok(Lookup::Miss(Ticket::new(key.clone(), outputs.clone(), session, store, self.remote.clone())?))
     }
 
     /// Output directories for a stage that is executed again although its result is there.
@@ -153,7 +153,7 @@ impl Cache {
     /// If a staging directory cannot be made.
     pub fn trial(&mut self, key: &Key, outputs: &IndexMap<String, String>) -> Result<Trial, CacheError> {
         let (session, store) = (self.session()?, self.store());
-        Ok(Trial(Ticket::new(key.clone(), outputs.clone(), session, store)?))
+        Ok(Trial(Ticket::new(key.clone(), outputs.clone(), session, store, None)?))
     }
 
     pub(super) fn session(&mut self) -> Result<Arc<Session>, CacheError> {

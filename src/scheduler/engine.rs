@@ -47,6 +47,11 @@ pub(super) struct Running {
     pub log: PathBuf,
     /// The share of its work that is done, by its own account.
     pub done: f64,
+    /// That it runs, where this is told only when its result is not in the remote.
+    pub unsaid: Option<Event>,
+    /// Bytes of its result that come from the remote, and those that are here.
+    pub fetching: u64,
+    pub fetched: u64,
 }
 
 /// What a stage takes of the machine.
@@ -73,6 +78,8 @@ pub(super) struct Engine<'a> {
     pub failures: Vec<StageFailure>,
     /// How long the stages took that ran, in seconds.
     pub walls: BTreeMap<StageIndex, f64>,
+    /// Stages whose result came from the remote.
+    pub pulled: BTreeSet<StageIndex>,
     /// Asked for when the first stage runs.
     pub origin: Option<Origin>,
     pub stopping: bool,
@@ -100,6 +107,7 @@ impl<'a> Engine<'a> {
             running: BTreeMap::new(),
             failures: Vec::new(),
             walls: BTreeMap::new(),
+            pulled: BTreeSet::new(),
             origin: None,
             stopping: false,
         };
@@ -294,9 +302,13 @@ impl Engine<'_> {
         let kind = planned.kind.clone();
         let reasons = self.reasons(stage, &key)?;
         let (name, device, fingerprint) = (planned.name().to_string(), share.device, key.fingerprint);
-        (self.events)(Event::Started { stage: name, kind, device, reasons, fingerprint });
+        let mut unsaid = Some(Event::Started { stage: name, kind, device, reasons, fingerprint });
+        if !ticket.has_remote() {
+            unsaid.take().into_iter().for_each(&mut *self.events);
+        }
         let work = self.work(stage, share, &key, ticket);
-        self.running.insert(stage, Running { share, since: Instant::now(), log: work.log.clone(), done: 0.0 });
+        let (since, log) = (Instant::now(), work.log.clone());
+        self.running.insert(stage, Running { share, since, log, done: 0.0, unsaid, fetching: 0, fetched: 0 });
         self.states.set(stage, State::Running(key.fingerprint));
         let reporter = Reporter { stage, news: news.clone() };
         scope.spawn(move || {
@@ -389,6 +401,10 @@ impl Engine<'_> {
                 State::Done { fingerprint, ran: true, .. } => {
                     summary.ran += 1;
                     summary.cpu += self.cache.cpu(fingerprint)?;
+                }
+                State::Done { fingerprint, ran: false, .. } if self.pulled.contains(&stage) => {
+                    summary.pulled += 1;
+                    summary.saved += self.cache.cpu(fingerprint)?;
                 }
                 State::Done { fingerprint, ran: false, .. } => {
                     summary.fresh += 1;

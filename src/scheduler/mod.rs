@@ -20,6 +20,7 @@ mod memory;
 mod news;
 mod origin;
 mod output;
+mod pull;
 mod rerun;
 mod run;
 mod state;

@@ -15,6 +15,8 @@ mod layers;
 mod parquet_files;
 mod planning;
 mod problems;
+#[cfg(feature = "remote")]
+mod remote;
 mod status;
 mod support;
 mod upkeep;
