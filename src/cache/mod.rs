@@ -8,6 +8,7 @@
 //!   staging/       where stages write until their result is committed
 //!   damaged/       what was not as it was left, set aside: artifacts, databases
 //!   logs/          what each stage wrote to its standard error, by fingerprint
+//!   kept/          what stages that were cut off go on with, by fingerprint
 //! ```
 //!
 //! A result is committed in three steps: its files are hashed and renamed into the store, then brought to
@@ -26,6 +27,7 @@ mod error;
 mod fault;
 mod files;
 mod journal;
+mod kept;
 mod mend;
 mod owner;
 mod rows;

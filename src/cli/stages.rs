@@ -83,7 +83,7 @@ fn reference(signature: &Signature) -> String {
             }
         }
     }
-    let Execution { threads, micro_batch, device, gradient_checkpointing } = &signature.execution;
+    let Execution { threads, micro_batch, device, gradient_checkpointing, .. } = &signature.execution;
     let device = match signature.accelerated {
         true => "an accelerator, where there is one".to_string(),
         false => device.to_string(),
@@ -93,6 +93,20 @@ fn reference(signature: &Signature) -> String {
         "\nExecution (never part of the key)\n  threads: {threads}\n  micro_batch: {micro_batch}\n  device: {device}\n  \
          gradient_checkpointing: {gradient_checkpointing}\n",
     );
+    if signature.sharded {
+        let _ = writeln!(text, "  shards: 1");
+        paragraph(
+            &mut text,
+            "Processes that the samples are dealt out to. They run side by side where there is room,\neach is kept on its own, and the result is the same, byte by byte.",
+        );
+    }
+    if let Some(every) = signature.execution.checkpoint_every {
+        let _ = writeln!(text, "  checkpoint_every: {every}");
+        paragraph(
+            &mut text,
+            "How often it saves how far it is, and at most a fiftieth of its time. An execution that is\ncut off is gone on with there, and ends with the same bytes on the processor.",
+        );
+    }
     text
 }
 

@@ -19,6 +19,7 @@ mod news;
 mod origin;
 mod output;
 mod run;
+mod shards;
 mod state;
 mod worker;
 
@@ -29,3 +30,4 @@ pub use event::{Event, StageFailure, Summary};
 pub use examine::{Examination, Examined, Verdict, examine};
 pub use executor::{Executor, Halt, InProcess, Job, Usage};
 pub use run::{Options, Outcome, run};
+pub use shards::shards_of;

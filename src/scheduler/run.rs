@@ -9,6 +9,7 @@ use super::engine::Engine;
 use super::event::{Event, StageFailure, Summary};
 use super::examine::examine;
 use super::executor::Executor;
+use super::shards::expand;
 use crate::cache::{Cache, CacheError, Outputs};
 use crate::digest::Digest;
 use crate::plan::{self, Plan};
@@ -72,7 +73,9 @@ pub fn run(
     let (fresh, run, maybe) = examination.counts();
     let (experiment, stages, shared) = (plan.experiment.clone(), plan.len(), plan.shared);
     events(Event::Planned { experiment, stages, fresh, run, maybe, shared });
-    let mut engine = Engine::new(plan, cache, options, events, examination)?;
+    let mut expanded = expand(plan, examination);
+    let (examination, shards) = expanded.take();
+    let mut engine = Engine::new(&expanded.plan, cache, options, events, examination, shards)?;
     let stop = AtomicBool::new(false);
     let result = thread::scope(|scope| {
         let result = engine.drive(scope, executor, interrupt, &stop);
@@ -84,6 +87,7 @@ pub fn run(
     result?;
     let summary = engine.summary(clock.elapsed().as_secs_f64())?;
     let (outputs, failures) = engine.end();
+    let outputs = expanded.originals(outputs);
     events(Event::Ended(summary.clone()));
     Ok(Outcome { summary, failures, outputs })
 }

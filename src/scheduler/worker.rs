@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::executor::{Executor, Halt, Job, Usage};
 use crate::cache::{CacheError, FileDigests, Health, Sealed, Store, Ticket};
 use crate::digest::Digest;
-use crate::stage::{Call, Progress};
+use crate::stage::{Call, Progress, Spent};
 
 /// A stage that is to run.
 pub(super) struct Work {
@@ -30,6 +30,8 @@ pub(super) struct Done {
     /// Seconds.
     pub wall: f64,
     pub usage: Usage,
+    /// What executions that were cut off had spent, as far as they noted it.
+    pub before: Spent,
 }
 
 /// Why there is no result.
@@ -50,6 +52,7 @@ impl Work {
             return Err(Trouble::Damaged(damaged));
         }
         let before: Vec<Option<Digest>> = self.artifacts.iter().map(|artifact| self.store.stamp(artifact)).collect();
+        let spent = self.call.kept.as_deref().map(Spent::read).unwrap_or_default();
         let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
         let clock = Instant::now();
         let job = Job { name: &self.name, call: &self.call, scratch: self.ticket.scratch(), log: &self.log };
@@ -61,7 +64,7 @@ impl Work {
         self.check_externals()?;
         self.check_inputs(&before)?;
         let failed = |error: CacheError| Trouble::Failed(error.to_string());
-        Ok(Done { sealed: self.ticket.seal().map_err(failed)?, started, wall, usage })
+        Ok(Done { sealed: self.ticket.seal().map_err(failed)?, started, wall, usage, before: spent })
     }
 
     /// A stage that changes what it reads is not trusted. The artifact is looked at by its bytes before

@@ -15,4 +15,8 @@ mod layers;
 mod parquet_files;
 mod planning;
 mod problems;
+#[cfg(feature = "ml")]
+mod resumed;
+#[cfg(feature = "ml")]
+mod sharded;
 mod support;
