@@ -113,6 +113,19 @@ impl Ticket {
         self.outputs.keys().map(|slot| (slot.clone(), outputs.join(slot))).collect()
     }
 
+    /// Empties the output directories for another attempt. Other files of the scratch directory stay.
+    ///
+    /// # Errors
+    ///
+    /// If something there cannot be removed.
+    pub fn reset(&self) -> Result<(), CacheError> {
+        for directory in self.directories().values() {
+            fs::remove_dir_all(directory).map_err(at("empty", directory))?;
+            fs::create_dir_all(directory).map_err(at("create", directory))?;
+        }
+        Ok(())
+    }
+
     /// Makes what the output directories hold immutable artifacts of the store. Slow for large ones:
     /// every byte is hashed. They may not be on the disk yet: [`Sealed::sync`] does that for many at once.
     ///

@@ -63,6 +63,12 @@ pub enum Command {
     /// Show where a stage's result or an artifact comes from, and what it holds.
     #[command(after_help = SHOW_EXAMPLES)]
     Show(Show),
+    /// Show what runs now and what ran last, also from another terminal.
+    ///
+    /// Every run that does something leaves a record in `<work directory>/runs/`, with the events as lines of
+    /// JSON; `RUNNER_LOG=debug` (or `error`, `warn`, `trace`, `off`) when it is started says how many.
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status(Status),
     /// Show what a stage wrote to its standard error.
     Log(OneStage),
     /// Write the samples of a finished stage as LLaVA-style JSON, for any trainer.
@@ -87,6 +93,7 @@ Examples:
   runner exec experiments/table3.yaml --check        compare with results/table3.json
   runner exec experiments/table3.yaml --suite smoke --set prune.method=random
   runner exec experiments/table3.yaml --set suite.pool_budget=800 --set train.epochs=3
+  runner exec experiments/ --name paper --keep-going --trace paper.json
   runner exec experiments/table3.yaml --only Random/s0/t2/train   only this and what it needs";
 
 const PLAN_EXAMPLES: &str = "\
@@ -96,6 +103,12 @@ Examples:
   runner plan experiments/table3.yaml --set score.perplexity=reference
   runner plan experiments/table3.yaml --dot | dot -Tsvg > table3.svg
   runner plan experiments/table3.yaml --suite full --set suite.root=/data --tflops 150";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  runner status                         what runs, and the last runs that ended
+  runner status 20261125-1456           one run by the start of its id, or by its name, with its failures
+  watch -n 5 runner status";
 
 const EXPORT_EXAMPLES: &str = "\
 Examples:
@@ -140,6 +153,12 @@ pub struct Exec {
     /// How many stages may share a CUDA device.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub per_device: u16,
+    /// Give the run a name, by which `runner status` finds it, and keep a record even if nothing has to run.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Write when each stage ran, and where, as a timeline for ui.perfetto.dev.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     /// After a failure, go on with what does not need the failed stage, and with the other experiments;
     /// those that are wrong are left out.
     #[arg(long, short)]
@@ -293,6 +312,19 @@ pub struct Ls {
 pub struct Show {
     /// A stage's name, or the first digits of the digest of a result or an artifact.
     pub what: String,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub format: FormatOption,
+}
+
+#[derive(Debug, Args)]
+pub struct Status {
+    /// A run: its name, its id or the start of that.
+    pub run: Option<String>,
+    /// List every run that there is a record of.
+    #[arg(long, conflicts_with = "run")]
+    pub all: bool,
     #[command(flatten)]
     pub store: Store,
     #[command(flatten)]

@@ -13,11 +13,12 @@ use super::arguments::{Exec, Format};
 use super::devices::Available;
 use super::failure::{Exit, Failure};
 use super::many::{self, Sharing};
+use super::records::Recorder;
 use super::report::{self, Rendered};
 use super::workspace::Workspace;
 use crate::console::{self, Console, diagnostics};
 use crate::plan::{Plan, StageIndex};
-use crate::scheduler::{ChildProcess, Options, Outcome, run};
+use crate::scheduler::{ChildProcess, Event, Options, Outcome, run};
 use crate::spec::Problems;
 use crate::stage::Registry;
 use crate::text::{count, ticked_list};
@@ -30,7 +31,7 @@ pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
         workspace.cache()?;
     }
     // Everything is planned before anything runs: a mistake in the last experiment is told at once.
-    let (plans, mut exit) = plans(arguments, &mut workspace, registry)?;
+    let (plans, exit) = plans(arguments, &mut workspace, registry)?;
     let available = Available::here();
     let devices = available.pool(&arguments.device, usize::from(arguments.per_device))?;
     plans.iter().try_for_each(|(_, plan)| available.check(plan))?;
@@ -46,45 +47,65 @@ pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
             Format::Json => console::print(&format!("{}\n", json!({"event": "sharing", "sharing": sharing.json()}))),
         }
     }
-    for (file, plan) in &plans {
-        let done = experiment(arguments, file, plan, &mut workspace, &executor, &options, &interrupt);
-        let one = match done {
-            Ok(one) => one,
-            Err(failure) if arguments.keep_going && plans.len() > 1 => {
-                console::note(&format!("`{}` ends here; the others go on", file.display()));
-                failure.report()
-            }
-            Err(failure) => return Err(failure),
-        };
-        exit = worse(exit, one);
-        if one == Exit::Interrupted || (one == Exit::Failed && !arguments.keep_going) {
-            break;
-        }
-    }
-    Ok(exit)
+    let mut recorder =
+        Recorder::new(&arguments.store.directory, arguments.name.as_deref(), arguments.trace.as_deref())?;
+    let mut session = Session { arguments, workspace, executor, options, interrupt, recorder: &mut recorder };
+    let result = session.experiments(&plans).map(|one| worse(exit, one));
+    let recorded = recorder.end(*result.as_ref().unwrap_or(&Exit::Failed));
+    result.and_then(|exit| recorded.map(|()| exit))
 }
 
-/// Runs one experiment and renders its report.
-fn experiment(
-    arguments: &Exec,
-    file: &Path,
-    plan: &Plan,
-    workspace: &mut Workspace,
-    executor: &ChildProcess,
-    options: &Options,
-    interrupt: &AtomicBool,
-) -> Result<Exit, Failure> {
-    let mut teller = Console::new(arguments.format.format.into());
-    if !workspace.fetch(plan, &mut |event| teller.show(&event), interrupt)? {
-        drop(teller);
-        console::note("interrupted; what was fetched is kept, and the next run goes on with it");
-        return Ok(Exit::Interrupted);
+/// What the experiments of one command have in common.
+struct Session<'a> {
+    arguments: &'a Exec,
+    workspace: Workspace,
+    executor: ChildProcess,
+    options: Options,
+    interrupt: Arc<AtomicBool>,
+    recorder: &'a mut Recorder,
+}
+
+impl Session<'_> {
+    /// Runs one experiment after the other. With `--keep-going` one that cannot be run to its end does not
+    /// stop the others.
+    fn experiments(&mut self, plans: &[(PathBuf, Plan)]) -> Result<Exit, Failure> {
+        let mut exit = Exit::Done;
+        for (file, plan) in plans {
+            let one = match self.experiment(file, plan) {
+                Ok(one) => one,
+                Err(failure) if self.arguments.keep_going && plans.len() > 1 => {
+                    console::note(&format!("`{}` ends here; the others go on", file.display()));
+                    failure.report()
+                }
+                Err(failure) => return Err(failure),
+            };
+            exit = worse(exit, one);
+            if one == Exit::Interrupted || (one == Exit::Failed && !self.arguments.keep_going) {
+                break;
+            }
+        }
+        Ok(exit)
     }
-    let cache = workspace.cache()?;
-    let outcome = run(plan, cache, executor, options, &mut |event| teller.show(&event), interrupt)?;
-    drop(teller);
-    let rendered = report::render(plan, &outcome, workspace)?;
-    finish(arguments, file, plan, &outcome, &rendered, workspace)
+
+    /// Runs one experiment and renders its report.
+    fn experiment(&mut self, file: &Path, plan: &Plan) -> Result<Exit, Failure> {
+        let Session { arguments, workspace, executor, options, interrupt, recorder } = self;
+        let mut teller = Console::new(arguments.format.format.into());
+        let mut tell = |event: Event| {
+            recorder.event(&event);
+            teller.show(&event);
+        };
+        if !workspace.fetch(plan, &mut tell, interrupt)? {
+            drop(teller);
+            console::note("interrupted; what was fetched is kept, and the next run goes on with it");
+            return Ok(Exit::Interrupted);
+        }
+        let outcome = run(plan, workspace.cache()?, executor, options, &mut tell, interrupt)?;
+        drop(teller);
+        recorder.results(plan, &outcome);
+        let rendered = report::render(plan, &outcome, workspace)?;
+        finish(arguments, file, plan, &outcome, &rendered, workspace)
+    }
 }
 
 /// The plans of all experiments, or what is wrong with any of them. With `--keep-going` those that are

@@ -11,10 +11,13 @@ mod failure;
 mod figures;
 mod many;
 mod plan;
+mod records;
 mod report;
 mod show;
 mod stages;
+mod status;
 mod tables;
+mod trace;
 mod workspace;
 
 use std::process::ExitCode;
@@ -39,6 +42,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => plan::explain(arguments, &registry),
         Command::Ls(arguments) => show::ls(arguments),
         Command::Show(arguments) => show::show(arguments),
+        Command::Status(arguments) => status::status(arguments),
         Command::Log(arguments) => plan::log(arguments, &registry),
         Command::Export(arguments) => export::export(arguments, &registry),
         Command::Devices(arguments) => accelerators::devices(arguments),

@@ -83,7 +83,8 @@ fn reference(signature: &Signature) -> String {
             }
         }
     }
-    let Execution { threads, micro_batch, device, gradient_checkpointing, .. } = &signature.execution;
+    let Execution { threads, micro_batch, device, gradient_checkpointing, timeout, retries, backoff, .. } =
+        &signature.execution;
     let device = match signature.accelerated {
         true => "an accelerator, where there is one".to_string(),
         false => device.to_string(),
@@ -91,7 +92,9 @@ fn reference(signature: &Signature) -> String {
     let _ = write!(
         text,
         "\nExecution (never part of the key)\n  threads: {threads}\n  micro_batch: {micro_batch}\n  device: {device}\n  \
-         gradient_checkpointing: {gradient_checkpointing}\n",
+         gradient_checkpointing: {gradient_checkpointing}\n  timeout: {}\n  retries: {retries}\n  \
+         backoff: {backoff}\n",
+        timeout.map_or("none".to_string(), |timeout| timeout.to_string()),
     );
     if signature.sharded {
         let _ = writeln!(text, "  shards: 1");

@@ -4,11 +4,15 @@ use console::{Color, style};
 
 use crate::devices::Device;
 use crate::fingerprint::DirtyReason;
-use crate::scheduler::{Event, StageFailure, Summary};
+use crate::scheduler::{Event, StageFailure, Summary, Taken};
 use crate::text::{bytes, count, duration};
 
 /// Fewer bytes than this are fetched without saying how fast.
 const WORTH_A_RATE: u64 = 1 << 20;
+/// A slowest path that took less, in seconds, is not worth a line.
+const WORTH_A_PATH: f64 = 60.0;
+/// So many stages of the slowest path are named.
+const PATH: usize = 4;
 
 /// An event as a line: a word that says what happened, and to what. A failure has more lines.
 #[derive(Debug, PartialEq)]
@@ -71,6 +75,10 @@ pub(super) fn line(event: &Event) -> Option<Line> {
             let memory = memory.map_or(String::new(), |memory| format!("  {}", bytes(memory)));
             Line::new("ran", Color::Green, format!("{stage}  {}{memory}", duration(*wall)))
         }
+        Event::Retrying { stage, attempt, attempts, message, pause } => {
+            let next = format!("attempt {attempt} of {attempts} in {}", duration(*pause));
+            Line::new("retry", Color::Yellow, format!("{stage}  {next}: {message}"))
+        }
         Event::Fresh { stage } => Line::new("fresh", Color::Green, stage.clone()),
         Event::Warning { stage, message } => Line::new("warning:", Color::Yellow, format!("`{stage}`: {message}")),
         Event::Failed(failure) => Line::new("error:", Color::Red, failed(failure)),
@@ -117,6 +125,7 @@ fn ended(summary: &Summary) -> String {
     }
     for (number, what) in [
         (summary.fresh, "fresh"),
+        (summary.cut_off, "of them cut off early"),
         (summary.shared, "shared"),
         (summary.failed, "failed"),
         (summary.skipped, "skipped"),
@@ -140,7 +149,27 @@ fn ended(summary: &Summary) -> String {
     if !costs.is_empty() {
         text.push_str(&format!(" ({})", costs.join(", ")));
     }
+    text.push_str(&slowest(&summary.slowest));
     text
+}
+
+/// The chain of stages that a run waited for, where it is long enough to matter: its ends and what took
+/// longest in between.
+fn slowest(path: &[Taken]) -> String {
+    let whole: f64 = path.iter().map(|taken| taken.wall).sum();
+    if path.len() < 2 || whole < WORTH_A_PATH {
+        return String::new();
+    }
+    let mut longest: Vec<&Taken> = path.iter().collect();
+    longest.sort_by(|one, other| other.wall.total_cmp(&one.wall));
+    let told = |taken: &Taken| format!("{} {}", taken.stage, duration(taken.wall));
+    let shown: Vec<String> =
+        path.iter().filter(|taken| longest.iter().take(PATH).any(|shown| shown == taken)).map(told).collect();
+    let rest = match path.len() - shown.len() {
+        0 => String::new(),
+        rest => format!(", and {} more", rest),
+    };
+    format!("\n  slowest path: {} in {}: {}{rest}", count(path.len(), "stage"), duration(whole), shown.join(" → "))
 }
 
 #[cfg(test)]
@@ -148,6 +177,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::digest::Digest;
 
     const STAGE: &str = "SemDeDup/s0/t3/train";
 
@@ -180,7 +210,14 @@ mod tests {
     #[test]
     fn a_stage_that_starts_says_why() {
         let changed = DirtyReason::ParamChanged { name: "epochs".into(), old: json!(1), new: json!(2) };
-        let event = |device, reasons| Event::Started { stage: STAGE.into(), kind: "train".into(), device, reasons };
+        let fingerprint = Digest::of(b"key");
+        let event = |device, reasons| Event::Started {
+            stage: STAGE.into(),
+            kind: "train".into(),
+            device,
+            reasons,
+            fingerprint,
+        };
         let never = vec![DirtyReason::NeverRan];
         assert_eq!(said(event(Device::Cpu, never.clone())), "run SemDeDup/s0/t3/train  (never ran)");
         assert_eq!(said(event(Device::Cuda(1), never)), "run SemDeDup/s0/t3/train on cuda:1  (never ran)");
@@ -217,6 +254,28 @@ mod tests {
         assert!(said(Event::Ended(broken)).starts_with("failed table3: ran 1 stage, 1 failed, 1 skipped in 12 s"));
         let stopped = Summary { interrupted: true, left: 2, ..cold };
         assert!(said(Event::Ended(stopped)).starts_with("interrupted table3: ran 3 stages, 2 not finished in 12 s"));
+    }
+
+    #[test]
+    fn what_a_run_waited_for_is_told_where_it_is_long() {
+        let taken = |stage: &str, wall| Taken { stage: stage.to_string(), wall };
+        let slowest =
+            vec![taken("ingest", 1.0), taken("gradient", 600.0), taken("select", 2.0), taken("train", 1200.0)];
+        let summary = Summary { experiment: "t".into(), ran: 9, cut_off: 1, fresh: 3, slowest, ..Summary::default() };
+        assert_eq!(
+            said(Event::Ended(summary.clone())),
+            "done t: ran 9 stages, 3 fresh, 1 of them cut off early in 0.0 s (0.0 s of processor time)\n  \
+             slowest path: 4 stages in 30 min 03 s: ingest 1.0 s → gradient 10 min 00 s → select 2.0 s → train 20 min 00 s"
+        );
+        let short = Summary { slowest: vec![taken("a", 3.0), taken("b", 4.0)], ..summary };
+        assert!(!said(Event::Ended(short)).contains("slowest"));
+    }
+
+    #[test]
+    fn another_attempt_says_when_and_why() {
+        let message = "its process exited with status 1".to_string();
+        let event = Event::Retrying { stage: STAGE.into(), attempt: 2, attempts: 3, message, pause: 10.0 };
+        assert_eq!(said(event), "retry SemDeDup/s0/t3/train  attempt 2 of 3 in 10 s: its process exited with status 1");
     }
 
     #[test]

@@ -81,6 +81,7 @@ impl Live {
             Event::Planned { .. }
             | Event::Elsewhere { .. }
             | Event::Warning { .. }
+            | Event::Retrying { .. }
             | Event::Skipped { .. }
             | Event::Stopping => {}
         }
@@ -153,6 +154,7 @@ mod tests {
     use indicatif::ProgressDrawTarget;
 
     use super::*;
+    use crate::digest::Digest;
 
     fn planned(run: usize) -> Event {
         let experiment = "toys".to_string();
@@ -167,7 +169,8 @@ mod tests {
     }
 
     fn started(stage: &str) -> Event {
-        Event::Started { stage: stage.into(), kind: "toy".into(), device: Device::Cpu, reasons: vec![] }
+        let (kind, fingerprint) = ("toy".to_string(), Digest::of(b"key"));
+        Event::Started { stage: stage.into(), kind, device: Device::Cpu, reasons: vec![], fingerprint }
     }
 
     fn progress(done: u64, total: u64, unit: &str) -> Event {

@@ -86,10 +86,10 @@ fn expected(kind: ParamKind) -> &'static str {
 /// More shards than this are a slip of the pen: each is a process that loads the model.
 const MOST_SHARDS: usize = 500;
 
-/// The defaults of `signature` with what an experiment says instead, all of it already without
-/// references; and whether the scheduler chooses the device.
+/// The defaults of `signature` with what an experiment says instead of how `owner` runs, all of it already
+/// without references; and whether the scheduler chooses the device.
 pub(super) fn execution(
-    stage: &str,
+    owner: &str,
     signature: Option<&Signature>,
     said: &NodeMap,
     problems: &mut Problems,
@@ -102,16 +102,17 @@ pub(super) fn execution(
         let node = &entry.node;
         let Ok(Json::Object(mut changed)) = serde_json::to_value(&execution) else { continue };
         if !changed.contains_key(name) {
-            let owner = Some(format!("`execution` of `{stage}`"));
+            let owner = Some(format!("`execution` of {owner}"));
             problems.add(ProblemKind::unknown("key", name, owner, changed.keys()).at(entry.key));
             continue;
         }
         if node.is_null() {
             continue;
         }
-        let what = format!("`execution.{name}` of `{stage}`");
+        let what = format!("`execution.{name}` of {owner}");
         changed.insert(name.clone(), node.to_json());
-        let positive = !matches!(node.value, Value::Integer(value) if value < 1);
+        let least = if name == "retries" { 0 } else { 1 };
+        let positive = !matches!(node.value, Value::Integer(value) if value < least);
         match serde_json::from_value(Json::Object(changed)) {
             Ok(read) if positive => execution = read,
             _ => {
@@ -119,6 +120,8 @@ pub(super) fn execution(
                     "device" => "`cpu`, or `cuda:0` with the number of the device",
                     "gradient_checkpointing" => "`true` or `false`",
                     "checkpoint_every" => "a time such as `90 s` or `10 min`",
+                    "timeout" | "backoff" => "a time such as `90 s`, `30 min` or `2 h`",
+                    "retries" => "a whole number from 0 up",
                     _ => "a whole number from 1 up",
                 };
                 problems.add(ProblemKind::wrong_type(what, expected, node).at(node.mark));

@@ -4,6 +4,7 @@
 
 mod build;
 mod check;
+mod execution;
 mod externals;
 mod figures;
 mod graph;

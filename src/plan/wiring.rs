@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value as Json;
 
-use super::check;
+use super::{check, execution};
 use crate::spec::{
-    Arm, Entry, Experiment, Map, Mark, Node, Problem, ProblemKind, Problems, Scope, Stage, Value, has_references,
+    Arm, Experiment, Map, Mark, Node, Problem, ProblemKind, Problems, Scope, Stage, Value, has_references,
 };
 use crate::stage::{Execution, Param, ParamKind, Registry, Signature};
 
@@ -95,7 +95,9 @@ impl<'a> Wiring<'a> {
         let inside = experiment.chain.iter().flat_map(|chain| &chain.stages);
         let written: Vec<(&'a str, &'a Stage)> =
             experiment.stages.iter().chain(inside).map(|(name, stage)| (name.as_str(), stage)).collect();
-        let stages = written.iter().map(|(name, stage)| wire_stage(name, stage, registry, &scope, problems)).collect();
+        let kinds = execution::of_kinds(experiment, registry, &scope, problems);
+        let stages =
+            written.iter().map(|(name, stage)| wire_stage(name, stage, &kinds, registry, &scope, problems)).collect();
         let mut wiring = Wiring {
             arm,
             stages,
@@ -408,6 +410,7 @@ fn steps(over: &Node, scope: &Scope<'_>, problems: &mut Problems) -> Vec<Node> {
 fn wire_stage<'a>(
     name: &'a str,
     stage: &'a Stage,
+    kinds: &HashMap<String, Map>,
     registry: &'a Registry,
     scope: &Scope<'_>,
     problems: &mut Problems,
@@ -428,31 +431,10 @@ fn wire_stage<'a>(
         (Some(signature), Value::Map(said)) => Params::Each(settings(name, signature, said, stage.mark, problems)),
         _ => Params::Whole(&stage.params),
     };
-    let said = execution(name, &stage.execution, scope).unwrap_or_else(|problem| {
-        problems.add(problem);
-        Map::new()
-    });
-    let (execution, accelerated) = check::execution(name, signature, &said, problems);
+    let of_kind = signature.and_then(|signature| kinds.get(&signature.kind));
+    let said = execution::of_stage(name, &stage.execution, of_kind, scope, problems);
+    let (execution, accelerated) = check::execution(&format!("`{name}`"), signature, &said, problems);
     Wired { name, mark: stage.mark, signature, params, inputs: HashMap::new(), execution, accelerated }
-}
-
-/// What an experiment says of how to run a stage, without references, over what it extends.
-fn execution(stage: &str, node: &Node, scope: &Scope<'_>) -> Result<Map, Problem> {
-    let mut resolved = scope.resolve(node)?;
-    let wrong = |what: String, found: &Node| ProblemKind::wrong_type(what, "a map", found).at(found.mark);
-    let mut own = match std::mem::replace(&mut resolved.value, Value::Null) {
-        Value::Map(own) => own,
-        Value::Null => return Ok(Map::new()),
-        value => return Err(wrong(format!("`execution` of `{stage}`"), &Node { value, ..resolved })),
-    };
-    let Some(Entry { node: extended, .. }) = own.shift_remove("extends") else { return Ok(own) };
-    let mut whole = match extended.value {
-        Value::Map(whole) => whole,
-        Value::Null => return Ok(own),
-        _ => return Err(wrong(format!("what `execution` of `{stage}` extends"), &extended)),
-    };
-    whole.extend(own);
-    Ok(whole)
 }
 
 /// The params of a stage in the order of its signature.

@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::executor::{Executor, Halt, Job, Usage};
+use super::log::tail;
+use super::memory::{Kills, exhausted, killed};
 use super::output::Output;
 use crate::stage::{Progress, Update};
 
@@ -96,53 +98,68 @@ pub fn die_with_parent() -> bool {
 
 impl Executor for ChildProcess {
     fn execute(&self, job: &Job<'_>, progress: &dyn Progress, stop: &AtomicBool) -> Result<Usage, Halt> {
-        let run = || -> io::Result<(End, bool)> {
+        let execution = &job.call.execution;
+        let kills = Kills::now();
+        let run = || -> io::Result<(End, Option<Stop>)> {
             let call = job.scratch.join("call.json");
             fs::write(&call, serde_json::to_vec_pretty(job.call)?)?;
-            let log = create(job.log).map_err(|error| {
-                io::Error::new(error.kind(), format!("cannot create its log `{}`: {error}", job.log.display()))
+            let log = fs::File::options().create(true).append(true).open(job.log).map_err(|error| {
+                io::Error::new(error.kind(), format!("cannot open its log `{}`: {error}", job.log.display()))
             })?;
-            let mut child = self.command(&call, job.call.execution.threads).spawn()?;
+            let mut child = self.command(&call, execution.threads).spawn()?;
             let id = child.id() as libc::pid_t;
+            let limit = execution.timeout.map(|timeout| Instant::now() + timeout.duration());
             let news = child.stdout.take().expect("standard output is piped");
             let text = child.stderr.take().expect("standard error is piped");
             let output = Output::new(news, text, log)?;
-            Child { id, output, terminated: None, reaped: false }.attend(progress, stop)
+            Child { id, output, terminated: None, reaped: false }.attend(progress, stop, limit)
         };
         let (end, stopped) = run().map_err(|error| Halt::Failed(format!("cannot run its process: {error}")))?;
         match end.status {
             status if status.success() => Ok(end.usage),
-            _ if stopped => Err(Halt::Stopped),
-            status => Err(Halt::Failed(described(status))),
+            _ if stopped == Some(Stop::Asked) => Err(Halt::Stopped),
+            _ if stopped == Some(Stop::Late) => {
+                let timeout = execution.timeout.map_or(String::new(), |timeout| format!(" of {timeout}"));
+                Err(Halt::Failed(format!("it took longer than its `execution.timeout`{timeout}, and was stopped")))
+            }
+            status if status.signal() == Some(libc::SIGKILL) => Err(Halt::Failed(killed(kills, &end.usage, execution))),
+            status => {
+                let exhausted = exhausted(&tail(job.log), execution);
+                let because = exhausted.map_or(String::new(), |exhausted| format!(": {exhausted}"));
+                Err(Halt::Failed(described(status) + &because))
+            }
         }
     }
-}
 
-/// Creates a file, and its directory where there is none.
-fn create(path: &Path) -> io::Result<fs::File> {
-    match (fs::File::create(path), path.parent()) {
-        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir_all(parent)?;
-            fs::File::create(path)
-        }
-        (created, _) => created,
+    fn command(&self, job: &Job<'_>) -> String {
+        let words = std::iter::once(self.program.as_os_str()).chain(self.arguments.iter().map(OsString::as_os_str));
+        let words: Vec<String> = words.map(|word| word.to_string_lossy().replace('\n', " ")).collect();
+        format!("{} {}", words.join(" "), job.scratch.join("call.json").display())
     }
 }
 
 fn described(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("its process exited with status {code}"),
-        (None, Some(libc::SIGKILL)) => "its process was killed (signal 9); was there enough memory for it?".to_string(),
         (None, signal) => format!("its process was killed by signal {}", signal.unwrap_or_default()),
     }
+}
+
+/// Why this process stops a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// The run ends.
+    Asked,
+    /// It takes longer than it may.
+    Late,
 }
 
 /// A child process that runs.
 struct Child {
     id: libc::pid_t,
     output: Output,
-    /// When it was asked to stop.
-    terminated: Option<Instant>,
+    /// When it was asked to stop, and why.
+    terminated: Option<(Instant, Stop)>,
     /// Whether it has ended and its id is free again.
     reaped: bool,
 }
@@ -167,8 +184,13 @@ struct End {
 }
 
 impl Child {
-    /// Passes on what the child says until it ends. Returns whether it was asked to stop.
-    fn attend(mut self, progress: &dyn Progress, stop: &AtomicBool) -> io::Result<(End, bool)> {
+    /// Passes on what the child says until it ends. Returns why it was asked to stop, if it was.
+    fn attend(
+        mut self,
+        progress: &dyn Progress,
+        stop: &AtomicBool,
+        limit: Option<Instant>,
+    ) -> io::Result<(End, Option<Stop>)> {
         // A child that has closed both pipes is about to end.
         let mut nap = Duration::from_micros(50);
         loop {
@@ -179,26 +201,28 @@ impl Child {
                     progress.update(Update::Warning(left));
                 }
                 self.output.finish(progress)?;
-                return Ok((end, self.terminated.is_some()));
+                return Ok((end, self.terminated.map(|(_, why)| why)));
             }
             if !open {
                 std::thread::sleep(nap);
                 nap = (nap * 2).min(TICK / 10);
             }
             if stop.load(Ordering::Relaxed) {
-                self.stop();
+                self.stop(Stop::Asked);
+            } else if limit.is_some_and(|limit| Instant::now() >= limit) {
+                self.stop(Stop::Late);
             }
         }
     }
 
     /// Asks the child and all that it started to stop; after a while, makes them.
-    fn stop(&mut self) {
+    fn stop(&mut self, why: Stop) {
         let signal = match self.terminated {
             None => libc::SIGTERM,
-            Some(since) if since.elapsed() > GRACE => libc::SIGKILL,
+            Some((since, _)) if since.elapsed() > GRACE => libc::SIGKILL,
             Some(_) => return,
         };
-        self.terminated.get_or_insert_with(Instant::now);
+        self.terminated.get_or_insert_with(|| (Instant::now(), why));
         // SAFETY: the group is the child's own, and the child was not reaped yet, so its id is taken.
         unsafe { libc::killpg(self.id, signal) };
     }

@@ -19,10 +19,12 @@ use std::time::{Duration, Instant};
 
 use super::commit;
 use super::costs::Costs;
-use super::event::{Event, StageFailure, Summary};
+use super::event::{Event, StageFailure, Summary, Taken};
 use super::examine::{Examination, Examined, Verdict, reasons};
 use super::executor::Executor;
+use super::log;
 use super::news::{News, Reporter};
+use super::origin;
 use super::run::Options;
 use super::shards::Shards;
 use super::state::{State, States};
@@ -71,6 +73,8 @@ pub(super) struct Engine<'a> {
     pub unsettled: BTreeSet<StageIndex>,
     pub running: BTreeMap<StageIndex, Running>,
     pub failures: Vec<StageFailure>,
+    /// How long the stages took that ran, in seconds.
+    pub walls: BTreeMap<StageIndex, f64>,
     /// Asked for when the first stage runs.
     pub origin: Option<Origin>,
     pub stopping: bool,
@@ -99,6 +103,7 @@ impl<'a> Engine<'a> {
             unsettled: BTreeSet::new(),
             running: BTreeMap::new(),
             failures: Vec::new(),
+            walls: BTreeMap::new(),
             origin: None,
             stopping: false,
         };
@@ -301,9 +306,10 @@ impl Engine<'_> {
     ) -> Result<(), CacheError> {
         if !self.is_begun(stage) {
             let told = self.shards.told(stage);
-            let reasons = self.reasons(told, self.told_key(stage, &key))?;
+            let key = self.told_key(stage, &key);
+            let (reasons, fingerprint) = (self.reasons(told, key)?, key.fingerprint);
             let (name, kind) = (self.plan[told].name().to_string(), self.plan[told].kind.clone());
-            (self.events)(Event::Started { stage: name, kind, device: share.device, reasons });
+            (self.events)(Event::Started { stage: name, kind, device: share.device, reasons, fingerprint });
         }
         if self.plan[stage].execution.checkpoint_every.is_some() {
             self.cache.sweep_kept()?;
@@ -327,13 +333,17 @@ impl Engine<'_> {
     }
 
     /// Everything that the thread of a stage needs.
-    fn work(&self, stage: StageIndex, share: Share, key: &Key, ticket: Ticket) -> Work {
+    fn work(&mut self, stage: StageIndex, share: Share, key: &Key, ticket: Ticket) -> Work {
         let planned = &self.plan[stage];
         let mut inputs = BTreeMap::new();
         let mut artifacts = Vec::new();
+        let mut digests = Vec::new();
         for (slot, source) in &planned.inputs {
             let path = match source {
-                Source::External(external) => external.path.clone(),
+                Source::External(external) => {
+                    digests.push((slot.clone(), external.digest.to_string()));
+                    external.path.clone()
+                }
                 Source::Stage(output) if self.shards.of(output.stage) == Some(stage) => {
                     let outputs =
                         self.states.outputs(output.stage).expect("BUG: shards are merged before they are done");
@@ -343,6 +353,8 @@ impl Engine<'_> {
                 Source::Stage(output) => {
                     let outputs = self.states.outputs(output.stage).expect("BUG: a stage started before its producer");
                     artifacts.push(outputs[&output.slot]);
+                    let producer = self.plan[output.stage].name();
+                    digests.push((slot.clone(), format!("{} of {producer}", outputs[&output.slot])));
                     self.cache.path(&outputs[&output.slot])
                 }
             };
@@ -362,12 +374,15 @@ impl Engine<'_> {
             task: self.task(stage),
             kept: planned.execution.checkpoint_every.map(|_| self.cache.kept(&key.fingerprint)),
         };
+        let origin = self.origin.get_or_insert_with(origin::here);
+        let provenance = log::provenance(self.plan, (planned.name(), planned.version), key, &digests, &call, origin);
         Work {
             name: planned.name().to_string(),
             call,
             artifacts,
             ticket,
             log: self.cache.log(&key.fingerprint),
+            provenance,
             store: self.cache.store(),
             files: self.cache.files(),
         }
@@ -413,6 +428,7 @@ impl Engine<'_> {
                 }
                 State::Done { fingerprint, ran: false, .. } => {
                     summary.fresh += 1;
+                    summary.cut_off += usize::from(matches!(self.examination[stage].verdict, Verdict::Maybe(_)));
                     summary.saved += self.cache.cpu(fingerprint)?;
                 }
                 State::Failed => summary.failed += 1,
@@ -422,7 +438,37 @@ impl Engine<'_> {
                 }
             }
         }
+        summary.slowest = self.slowest();
         Ok(summary)
+    }
+
+    /// Of the stages that ran, the chain of producers and consumers that took longest.
+    fn slowest(&self) -> Vec<Taken> {
+        let mut chains: BTreeMap<StageIndex, (f64, Option<StageIndex>)> = BTreeMap::new();
+        // Producers come before their consumers.
+        for (stage, wall) in &self.walls {
+            let before = self.plan.producers(*stage).filter_map(|producer| Some((chains.get(&producer)?.0, producer)));
+            let longest = before.max_by(|one, other| one.0.total_cmp(&other.0));
+            let (length, producer) = longest.map_or((0.0, None), |(length, producer)| (length, Some(producer)));
+            chains.insert(*stage, (length + wall, producer));
+        }
+        let mut end = chains.iter().max_by(|one, other| one.1.0.total_cmp(&other.1.0)).map(|(stage, _)| *stage);
+        let mut path = Vec::new();
+        while let Some(stage) = end {
+            path.push(Taken { stage: self.plan[stage].name().to_string(), wall: self.walls[&stage] });
+            end = chains[&stage].1;
+        }
+        path.reverse();
+        path
+    }
+
+    /// The key of each stage that is done.
+    pub fn fingerprints(&self) -> Vec<Option<Digest>> {
+        let key = |state: &State| match state {
+            State::Done { fingerprint, .. } => Some(*fingerprint),
+            _ => None,
+        };
+        self.states.iter().map(|(_, state)| key(state)).collect()
     }
 
     /// The result of each stage that is done, and all failures.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::devices::Device;
+use crate::digest::Digest;
 use crate::fingerprint::DirtyReason;
 
 /// Something that happened. Stages are named by their display names.
@@ -63,6 +64,8 @@ pub enum Event {
         device: Device,
         /// Why it runs.
         reasons: Vec<DirtyReason>,
+        /// The key of its result.
+        fingerprint: Digest,
     },
     /// Another process runs this stage; its result will be taken.
     Elsewhere {
@@ -90,6 +93,19 @@ pub enum Event {
         stage: String,
         /// What it is.
         message: String,
+    },
+    /// An attempt of a stage failed, and it is tried again after a pause.
+    Retrying {
+        /// The stage.
+        stage: String,
+        /// The number of the next attempt; the first of all was 1.
+        attempt: u32,
+        /// How many attempts there will be at most.
+        attempts: u32,
+        /// Why the last one failed.
+        message: String,
+        /// The pause in seconds.
+        pause: f64,
     },
     /// A stage ran and its result is in the cache.
     Finished {
@@ -152,6 +168,9 @@ pub struct Summary {
     pub ran: usize,
     /// Stages whose result was in the cache.
     pub fresh: usize,
+    /// Those of them that might have had to run, as a stage upstream ran, but whose inputs came out as they
+    /// were before.
+    pub cut_off: usize,
     /// Stages of the experiment that were equal to one of the plan.
     pub shared: usize,
     /// Stages that failed.
@@ -168,4 +187,16 @@ pub struct Summary {
     pub cpu: f64,
     /// The processor time that the results from the cache had taken, in seconds.
     pub saved: f64,
+    /// The stages that ran one after another for the longest time, first to last: with any number of
+    /// processors the run would have taken that long.
+    pub slowest: Vec<Taken>,
+}
+
+/// How long a stage took.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Taken {
+    /// The stage.
+    pub stage: String,
+    /// Seconds.
+    pub wall: f64,
 }

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -17,7 +17,7 @@ pub struct Job<'a> {
     pub call: &'a Call,
     /// A directory for files that are not part of the result; removed afterwards.
     pub scratch: &'a Path,
-    /// The file for everything that the stage writes to its standard error.
+    /// The file for everything that the stage writes to its standard error; its head is there already.
     pub log: &'a Path,
 }
 
@@ -47,6 +47,11 @@ pub trait Executor: Sync {
     ///
     /// If the stage failed or was stopped.
     fn execute(&self, job: &Job<'_>, progress: &dyn Progress, stop: &AtomicBool) -> Result<Usage, Halt>;
+
+    /// How it executes a stage, for the log: a command line, where there is one.
+    fn command(&self, _: &Job<'_>) -> String {
+        "none: in the process of the run".to_string()
+    }
 }
 
 /// Executes a stage in the calling thread. It cannot be stopped.
@@ -88,7 +93,8 @@ fn write_log(path: &Path, message: &str) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
-    fs::write(path, format!("error: {message}\n"))
+    let mut log = fs::File::options().create(true).append(true).open(path)?;
+    log.write_all(format!("error: {message}\n").as_bytes())
 }
 
 /// The processor time of the calling thread in seconds.

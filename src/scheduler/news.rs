@@ -1,13 +1,12 @@
 //! What running stages tell the loop, and what follows from it.
 
-use std::fs;
-use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::commit::Ended;
 use super::engine::Engine;
 use super::event::{Event, StageFailure};
+use super::log::tail;
 use super::origin;
 use super::state::State;
 use super::worker::{Done, Trouble};
@@ -22,13 +21,13 @@ const TICK: Duration = Duration::from_millis(50);
 const CROWD: usize = 16;
 /// A stage that takes less is short, in seconds.
 const SHORT: f64 = 1.0;
-/// How many lines of its log a failure shows.
-const TAIL: usize = 12;
 
 /// What the threads tell.
 pub(super) enum News {
     /// A stage says something.
     Update(StageIndex, Update),
+    /// An attempt at a stage failed, and another follows after a pause.
+    Retrying { stage: StageIndex, attempt: u32, attempts: u32, message: String, pause: Duration },
     /// The thread of a stage is at its end.
     Ended(StageIndex, Box<Result<Done, Trouble>>),
     /// The results of these stages are on the disk.
@@ -63,6 +62,15 @@ impl Engine<'_> {
         while let Some(news) = next {
             match news {
                 News::Update(stage, update) => self.update(stage, update),
+                News::Retrying { stage, attempt, attempts, message, pause } => {
+                    if let Some(running) = self.running.get_mut(&stage) {
+                        (running.since, running.done) = (Instant::now() + pause, 0.0);
+                    }
+                    let message = self.shards.failed(stage, message);
+                    let (stage, pause) = (self.shards.told(stage), pause.as_secs_f64());
+                    let stage = self.plan[stage].name().to_string();
+                    (self.events)(Event::Retrying { stage, attempt, attempts, message, pause });
+                }
                 News::Ended(stage, result) => self.ended(stage, *result, committer)?,
                 News::Synced(batch) => self.done(batch)?,
                 News::Lost(batch, message) => {
@@ -189,6 +197,7 @@ impl Engine<'_> {
                 (self.events)(Event::Finished { stage: name, wall, cpu, memory, device });
             }
             self.unsettled.extend(self.states.take_awaiting(&fingerprint));
+            self.walls.insert(stage, own);
             self.finish(stage, fingerprint, outputs, true);
             self.tell_progress(stage);
             news |= self.costs.learn(&kind, wall);
@@ -241,12 +250,4 @@ impl Engine<'_> {
             (self.events)(Event::Outlook { remaining });
         }
     }
-}
-
-/// The last lines of a log.
-fn tail(log: &Path) -> Vec<String> {
-    let text = fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(TAIL)..].iter().map(|line| line.to_string()).collect()
 }

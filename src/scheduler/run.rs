@@ -12,7 +12,7 @@ use super::executor::Executor;
 use super::shards::expand;
 use crate::cache::{Cache, CacheError, Outputs};
 use crate::digest::Digest;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, StageIndex};
 
 /// How to run a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,12 +40,18 @@ pub struct Outcome {
     /// Every failure, in the order of time.
     pub failures: Vec<StageFailure>,
     outputs: Vec<Option<Outputs>>,
+    fingerprints: Vec<Option<Digest>>,
 }
 
 impl Outcome {
     /// The artifact of an output slot, if its stage is done.
     pub fn artifact(&self, output: &plan::Output) -> Option<Digest> {
         self.outputs[output.stage.index()].as_ref()?.get(&output.slot).copied()
+    }
+
+    /// The key of a stage, if it is done.
+    pub fn fingerprint(&self, stage: StageIndex) -> Option<Digest> {
+        self.fingerprints[stage.index()]
     }
 
     /// Whether every stage of the plan is done.
@@ -86,8 +92,9 @@ pub fn run(
     engine.remember()?;
     result?;
     let summary = engine.summary(clock.elapsed().as_secs_f64())?;
+    let fingerprints = engine.fingerprints();
     let (outputs, failures) = engine.end();
-    let outputs = expanded.originals(outputs);
+    let (outputs, fingerprints) = (expanded.originals(outputs), expanded.originals(fingerprints));
     events(Event::Ended(summary.clone()));
-    Ok(Outcome { summary, failures, outputs })
+    Ok(Outcome { summary, failures, outputs, fingerprints })
 }

@@ -2,13 +2,20 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::executor::{Executor, Halt, Job, Usage};
+use super::log;
+use super::news::{News, Reporter};
 use crate::cache::{CacheError, FileDigests, Health, Sealed, Store, Ticket};
 use crate::digest::Digest;
-use crate::stage::{Call, Progress, Spent};
+use crate::stage::{Call, Period, Spent};
+
+/// The longest pause before a retry.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+/// How often a pause looks whether the run ends.
+const TICK: Duration = Duration::from_millis(50);
 
 /// A stage that is to run.
 pub(super) struct Work {
@@ -18,6 +25,8 @@ pub(super) struct Work {
     pub artifacts: Vec<Digest>,
     pub ticket: Ticket,
     pub log: PathBuf,
+    /// The head of the log.
+    pub provenance: String,
     pub store: Arc<Store>,
     pub files: Arc<FileDigests>,
 }
@@ -45,26 +54,58 @@ pub(super) enum Trouble {
 }
 
 impl Work {
-    pub fn perform(self, executor: &dyn Executor, progress: &dyn Progress, stop: &AtomicBool) -> Result<Done, Trouble> {
+    pub fn perform(self, executor: &dyn Executor, reporter: &Reporter, stop: &AtomicBool) -> Result<Done, Trouble> {
         let damaged: Vec<Digest> =
             self.artifacts.iter().copied().filter(|artifact| self.store.verify(artifact) != Health::Intact).collect();
         if !damaged.is_empty() {
             return Err(Trouble::Damaged(damaged));
         }
         let before: Vec<Option<Digest>> = self.artifacts.iter().map(|artifact| self.store.stamp(artifact)).collect();
-        let spent = self.call.kept.as_deref().map(Spent::read).unwrap_or_default();
-        let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
-        let clock = Instant::now();
-        let job = Job { name: &self.name, call: &self.call, scratch: self.ticket.scratch(), log: &self.log };
-        let usage = executor.execute(&job, progress, stop).map_err(|halt| match halt {
-            Halt::Stopped => Trouble::Stopped,
-            Halt::Failed(message) => Trouble::Failed(message),
-        })?;
-        let wall = clock.elapsed().as_secs_f64();
+        let failed = |error: CacheError| Trouble::Failed(error.to_string());
+        let (retries, backoff) = (self.call.execution.retries, self.call.execution.backoff);
+        let mut attempt = 1;
+        let (started, wall, usage, spent) = loop {
+            let spent = self.call.kept.as_deref().map(Spent::read).unwrap_or_default();
+            let message = match self.attempt(attempt, executor, reporter, stop)? {
+                Ok((started, wall, usage)) => break (started, wall, usage, spent),
+                Err(message) if retries == 0 => return Err(Trouble::Failed(message)),
+                Err(message) if attempt > retries => {
+                    return Err(Trouble::Failed(format!("{message} (attempt {attempt} of {})", retries + 1)));
+                }
+                Err(message) => message,
+            };
+            let pause = pause(backoff, attempt);
+            attempt += 1;
+            let (stage, attempts) = (reporter.stage, retries + 1);
+            reporter.send(News::Retrying { stage, attempt, attempts, message, pause });
+            if !wait(pause, stop) {
+                return Err(Trouble::Stopped);
+            }
+            self.ticket.reset().map_err(failed)?;
+        };
         self.check_externals()?;
         self.check_inputs(&before)?;
-        let failed = |error: CacheError| Trouble::Failed(error.to_string());
         Ok(Done { sealed: self.ticket.seal().map_err(failed)?, started, wall, usage, before: spent })
+    }
+
+    /// Executes the stage once. The inner error is one that another attempt may overcome.
+    fn attempt(
+        &self,
+        attempt: u32,
+        executor: &dyn Executor,
+        reporter: &Reporter,
+        stop: &AtomicBool,
+    ) -> Result<Result<(f64, f64, Usage), String>, Trouble> {
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+        let job = Job { name: &self.name, call: &self.call, scratch: self.ticket.scratch(), log: &self.log };
+        log::begin(&self.log, &self.provenance, attempt, &executor.command(&job), started)
+            .map_err(|error| Trouble::Failed(format!("cannot write its log `{}`: {error}", self.log.display())))?;
+        let clock = Instant::now();
+        match executor.execute(&job, reporter, stop) {
+            Ok(usage) => Ok(Ok((started, clock.elapsed().as_secs_f64(), usage))),
+            Err(Halt::Stopped) => Err(Trouble::Stopped),
+            Err(Halt::Failed(message)) => Ok(Err(message)),
+        }
     }
 
     /// A stage that changes what it reads is not trusted. The artifact is looked at by its bytes before
@@ -102,5 +143,38 @@ impl Work {
             }
         }
         Ok(())
+    }
+}
+
+/// How long to wait after a failed attempt, the first being number 1: twice as long each time.
+fn pause(backoff: Period, attempt: u32) -> Duration {
+    let doubled = backoff.duration().saturating_mul(1 << (attempt - 1).min(20));
+    doubled.min(LONGEST_PAUSE.max(backoff.duration()))
+}
+
+/// Waits, unless the run ends: then false.
+fn wait(pause: Duration, stop: &AtomicBool) -> bool {
+    let end = Instant::now() + pause;
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return false;
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        std::thread::sleep(left.min(TICK));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_ten_minutes() {
+        let seconds = |backoff, attempt| pause(Period::seconds(backoff), attempt).as_secs();
+        assert_eq!([1, 2, 3, 7, 99].map(|attempt| seconds(10, attempt)), [10, 20, 40, 600, 600]);
+        assert_eq!(seconds(3600, 1), 3600);
     }
 }

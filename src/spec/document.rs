@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::experiment::{KEYS, map, refuse_unknown_keys};
 use super::load::Loader;
-use super::patch::{expand, merge_experiment};
+use super::patch::{expand, merge, merge_experiment};
 use super::source::Origin;
 use super::{Experiment, Map, Mark, Node, ProblemKind, Problems, Scope, Value, parse};
 
@@ -61,8 +61,8 @@ impl Document {
     }
 }
 
-const BY_ARM: [&str; 4] = ["params", "suite", "stages", "chain"];
-const BY_COMMAND_LINE: [&str; 7] = ["params", "suite", "stages", "chain", "seeds", "title", "report"];
+const BY_ARM: [&str; 5] = ["params", "suite", "execution", "stages", "chain"];
+const BY_COMMAND_LINE: [&str; 8] = ["params", "suite", "execution", "stages", "chain", "seeds", "title", "report"];
 
 /// An arm before it is read: its name, its place and its tree.
 struct Variant {
@@ -179,6 +179,13 @@ fn replace_by_file(tree: &mut Node, file: &Node, arm: &str, loader: &mut Loader)
         for section in ["params", "stages", "chain"] {
             own.shift_remove(section);
             own.extend(other.shift_remove_entry(section));
+        }
+        // How stages run is no part of what an arm is: what this experiment says of it holds for all arms.
+        if let Some((name, mut entry)) = other.shift_remove_entry("execution") {
+            if let Some(over) = own.shift_remove("execution") {
+                merge(&mut entry.node, over.node);
+            }
+            own.insert(name, entry);
         }
     }
     true

@@ -5,12 +5,28 @@ use indexmap::IndexMap;
 use super::{Map, Mark, Node, ProblemKind, Problems, Value};
 
 /// The keys of an experiment.
-pub const KEYS: [&str; 9] = ["title", "suite", "params", "stages", "chain", "arms", "matrix", "seeds", "report"];
+pub const KEYS: [&str; 10] =
+    ["title", "suite", "params", "execution", "stages", "chain", "arms", "matrix", "seeds", "report"];
 
 /// Names that references and patches use for something else.
-const RESERVED: [&str; 16] = [
-    "suite", "params", "stages", "chain", "arms", "matrix", "seeds", "report", "title", "extends", "carry", "next",
-    "seed", "step", "arm", "path",
+const RESERVED: [&str; 17] = [
+    "suite",
+    "params",
+    "execution",
+    "stages",
+    "chain",
+    "arms",
+    "matrix",
+    "seeds",
+    "report",
+    "title",
+    "extends",
+    "carry",
+    "next",
+    "seed",
+    "step",
+    "arm",
+    "path",
 ];
 
 /// One arm of an experiment: what the plan is made of.
@@ -18,6 +34,8 @@ const RESERVED: [&str; 16] = [
 pub struct Experiment {
     /// What references starting with `params` refer to.
     pub params: Node,
+    /// How all stages of a kind run: a map of kinds, or a reference to one.
+    pub execution: Node,
     /// Stages outside the chain.
     pub stages: IndexMap<String, Stage>,
     /// The fold over the sequence of datasets.
@@ -64,6 +82,7 @@ impl Experiment {
             None => Node::empty_map(tree.mark),
             Some(node) => Node::new(node.mark, Value::Map(map("`params`", node, problems))),
         };
+        let execution = section("execution").cloned().unwrap_or_else(|| Node::empty_map(tree.mark));
         let stages = section("stages").map(|node| read_stages("`stages`", node, problems)).unwrap_or_default();
         let chain = tree.get("chain").filter(|entry| !entry.node.is_null());
         let chain = chain.and_then(|entry| read_chain(entry.key, &entry.node, problems));
@@ -79,7 +98,7 @@ impl Experiment {
                 }
             }
         }
-        Experiment { params, stages, chain }
+        Experiment { params, execution, stages, chain }
     }
 }
 

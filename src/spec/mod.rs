@@ -13,7 +13,7 @@ mod reference;
 mod source;
 
 pub use document::{Arm, Document, Overrides, read};
-pub use experiment::{Chain, Experiment, Stage, refuse_unknown_keys};
+pub use experiment::{Chain, Experiment, Stage, map, refuse_unknown_keys};
 pub use node::{Entry, Map, Node, Value};
 pub use problem::{Problem, ProblemKind, Problems};
 pub use reference::{Scope, has_references};

@@ -4,7 +4,7 @@ use super::{Entry, Map, Mark, Node, Problem, ProblemKind, Problems, Value};
 
 /// Top-level keys whose dotted patches are paths into the experiment; any other first segment is a
 /// stage.
-const PATHS: [&str; 7] = ["params", "suite", "stages", "chain", "seeds", "title", "report"];
+const PATHS: [&str; 8] = ["params", "suite", "execution", "stages", "chain", "seeds", "title", "report"];
 /// Parts of a stage; any other segment after a stage is a param.
 const PARTS: [&str; 4] = ["use", "inputs", "params", "execution"];
 

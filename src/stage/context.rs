@@ -25,6 +25,12 @@ pub struct Execution {
     /// Whether a backward pass computes the activations of a layer again instead of keeping them: less
     /// memory, about a third more time, the same numbers.
     pub gradient_checkpointing: bool,
+    /// How long one attempt may take before it is stopped, which counts as a failure.
+    pub timeout: Option<Period>,
+    /// How often a stage that failed is tried again before it counts as failed.
+    pub retries: u32,
+    /// The pause before the first retry; each further one is twice as long, up to ten minutes.
+    pub backoff: Period,
     /// Into how many parts the stage is split, each of which is a process of its own and kept on its own:
     /// they run at the same time as far as there are free slots and devices.
     pub shards: usize,
@@ -40,6 +46,9 @@ impl Default for Execution {
             micro_batch: 32,
             device: Device::Cpu,
             gradient_checkpointing: false,
+            timeout: None,
+            retries: 0,
+            backoff: Period::seconds(10),
             shards: 1,
             checkpoint_every: None,
         }

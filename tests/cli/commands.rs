@@ -281,9 +281,34 @@ fn a_failed_stage_shows_the_end_of_its_log_and_how_to_run_it_again() {
     hint: `runner log e.yaml 'data'` shows the whole log
     hint: `runner exec e.yaml --only 'data'` runs that stage alone
     "#);
-    assert_snapshot!(project.run(&["log", "e.yaml", "data", "--set", "data.on_problem=refuse"]), @r#"
+    let log = project.run(&["log", "e.yaml", "data", "--set", "data.on_problem=refuse"]);
+    let (head, rest): (Vec<&str>, Vec<&str>) = log.lines().partition(|line| line.starts_with("# "));
+    let of_the_machine = |line: &&str| ["# host", "# command"].iter().any(|start| line.starts_with(start));
+    let head: Vec<&str> = head.into_iter().filter(|line| !of_the_machine(line)).collect();
+    assert_snapshot!(head.join("\n"), @r#"
+    # stage       data
+    # experiment  e
+    # kind        ingest, version 2
+    # key         b3:[digest]
+    # param       name: toy
+    # param       path: b3:[digest]
+    # param       format: auto
+    # param       images: null
+    # param       limit: null
+    # param       on_problem: refuse
+    # param       check_images: header
+    # param       min_side: null
+    # param       seed: 0
+    # external    path: b3:[digest], data.json
+    # execution   threads 1, micro_batch 32, device cpu, gradient_checkpointing false, retries 0, backoff [time], shards 1
+    # git commit  none
+    # runner      0.1.0
+    # started     [date], attempt 1
+    "#);
+    assert_snapshot!(rest.join("\n"), @r#"
     exit 0
     --- stdout
+    #
     error: dataset `toy`
     caused by: `data.json` has 1 sample that cannot be used:
       1 sample: answer is empty (row 3, line 5)
@@ -573,6 +598,9 @@ fn the_reference_comes_from_the_declarations() {
       micro_batch: 32
       device: an accelerator, where there is one
       gradient_checkpointing: false
+      timeout: none
+      retries: 0
+      backoff: [time]
     "#);
 }
 
@@ -651,4 +679,62 @@ fn a_table_of_clusters_shows_what_each_one_gave() {
 
     2 problems; nothing was run
     "#);
+}
+
+#[test]
+fn a_run_leaves_a_record_that_status_shows_and_a_trace() {
+    let project = project();
+    assert_snapshot!(project.run(&["status"]), @r#"
+    exit 2
+    --- stderr
+    error: there is no work directory `.runner`
+    hint: `runner exec <experiment>` makes one; `--store` names another
+    "#);
+    let said = exec(&project, &["--name", "first", "--trace", "trace.json"]);
+    assert!(said.contains("trace written to `trace.json`"), "{said}");
+    exec(&project, &[]);
+    assert_snapshot!(project.run(&["status"]), @r#"
+    exit 0
+    --- stdout
+    [date] `first`  done [date], after [time]
+      e: 3 of 3 stages, 3 ran
+    "#);
+    let told = project.json(&["status", "first", "--format", "json"]);
+    assert_eq!(told[0][0]["word"], "done");
+    assert_eq!(told[0][0]["state"]["experiments"][0]["ran"], 3);
+    assert_snapshot!(project.run(&["status", "second"]), @r#"
+    exit 2
+    --- stderr
+    error: no run is called `second`
+    hint: `runner status --all` lists the runs that there are
+    "#);
+
+    let trace: serde_json::Value =
+        serde_json::from_slice(&fs::read(project.path().join("trace.json")).unwrap()).unwrap();
+    let spans = trace["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == "X");
+    assert_eq!(spans.map(|span| span["name"].as_str().unwrap()).collect::<Vec<_>>(), ["data", "pick", "few"]);
+
+    let run = fs::read_dir(project.path().join(".runner/runs")).unwrap().next().unwrap().unwrap().path();
+    let events = fs::read_to_string(run.join("events.jsonl")).unwrap();
+    let messages: Vec<String> = events
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["message"].as_str().unwrap().to_string())
+        .collect();
+    let told = ["planned", "started", "warning", "finished", "started", "finished", "started", "finished", "ended"];
+    assert_eq!(messages, told);
+}
+
+#[test]
+fn the_level_of_the_events_is_checked_before_anything_runs() {
+    let project = project().with("RUNNER_LOG", "loud");
+    assert_snapshot!(exec(&project, &[]), @r#"
+    exit 2
+    --- stderr
+    error: `RUNNER_LOG=loud` is no level
+    hint: write `error`, `warn`, `info`, `debug`, `trace` or `off`
+    "#);
+    let project = project.with("RUNNER_LOG", "error");
+    exec(&project, &[]);
+    let run = fs::read_dir(project.path().join(".runner/runs")).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(fs::read_to_string(run.join("events.jsonl")).unwrap(), "");
 }

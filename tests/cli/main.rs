@@ -19,4 +19,5 @@ mod problems;
 mod resumed;
 #[cfg(feature = "ml")]
 mod sharded;
+mod status;
 mod support;

@@ -330,6 +330,64 @@ stages:
     "#);
 }
 
+/// How long each stage of a plan may take, and how often it is tried again.
+fn patience(plan: &Plan) -> String {
+    let line = |stage| {
+        let planned = &plan[stage];
+        let runner::stage::Execution { timeout, retries, .. } = &planned.execution;
+        let timeout = timeout.map_or("no timeout".to_string(), |timeout| timeout.to_string());
+        format!("{}: {timeout}, {retries} retries\n", planned.name())
+    };
+    plan.order().map(line).collect()
+}
+
+#[test]
+fn how_to_run_can_be_said_of_all_stages_of_a_kind() {
+    let text = "\
+suite: {execution: {train: {timeout: 1 h, retries: 1}}}
+execution:
+  train: {timeout: 2 h}
+  ingest: {timeout: 90}
+stages:
+  data: {use: ingest, params: {name: data, path: d.json}}
+  model: {use: train, inputs: {data: data.pool}, execution: \"${suite.execution.train}\"}
+  again: {use: train, inputs: {data: data.pool}, execution: {retries: 3, timeout: null}, params: {seed: 1}}
+";
+    let project = Project::of(text);
+    assert_snapshot!(patience(&plan(&project)), @"
+    data: 1 min 30 s, 0 retries
+    model: 2 h, 1 retries
+    again: no timeout, 3 retries
+    ");
+    let set = ["execution.train.timeout=30m", "execution.train.retries=5", "model.execution.timeout=1 d"];
+    assert_snapshot!(patience(&project.plan(&declared(), &overrides(&set)).unwrap()), @"
+    data: 1 min 30 s, 0 retries
+    model: 1 d, 5 retries
+    again: no timeout, 3 retries
+    ");
+
+    let text = "\
+execution: {train: {retries: 1}}
+stages:
+  data: {use: ingest, params: {name: data, path: d.json}}
+  model: {use: train, inputs: {data: data.pool}, params: {seed: 1}}
+arms:
+  A: {model.seed: 2, execution.train.retries: 5}
+  B: b.yaml
+";
+    let other = "\
+execution: {train: {retries: 2, timeout: 1 h}}
+stages:
+  data: {use: ingest, params: {name: data, path: d.json}}
+  model: {use: train, inputs: {data: data.pool}, params: {seed: 3}}
+";
+    assert_snapshot!(patience(&plan(&Project::of(text).write("b.yaml", other))), @"
+    A/data: no timeout, 0 retries
+    A/model: no timeout, 5 retries
+    B/model: 1 h, 1 retries
+    ");
+}
+
 #[test]
 fn a_reference_can_be_made_with_another_inside() {
     let text = "\

@@ -962,3 +962,60 @@ stages:
     5 problems; nothing was run
     "#);
 }
+
+#[test]
+fn how_to_run_a_kind_is_checked_once_for_all_its_stages() {
+    let text = "\
+execution:
+  trian: {retries: 1}
+  train: {timeout: soon, retires: 2}
+  score: 4
+  ingest: {retries: -1}
+stages:
+  a: {use: ingest, params: {name: a, path: a.json}}
+  b: {use: train, inputs: {data: a.pool}}
+  execution: {use: train, inputs: {data: a.pool}, params: {seed: 1}}
+";
+    assert_snapshot!(Project::of(text).problems(&[]), @r#"
+    error: unknown stage kind `trian`
+     --> e.yaml:2:3
+      |
+    2 |   trian: {retries: 1}
+      |   ^^^^^
+      = hint: did you mean `train`?
+
+    error: `execution.timeout` of all stages of the kind `train` must be a time such as `90 s`, `30 min` or `2 h`, not the text `soon`
+     --> e.yaml:3:20
+      |
+    3 |   train: {timeout: soon, retires: 2}
+      |                    ^^^^
+
+    error: unknown key `retires` of `execution` of all stages of the kind `train`
+     --> e.yaml:3:26
+      |
+    3 |   train: {timeout: soon, retires: 2}
+      |                          ^^^^^^^
+      = hint: did you mean `retries`?
+
+    error: `execution` of all stages of the kind `score` must be a map, not the number 4
+     --> e.yaml:4:10
+      |
+    4 |   score: 4
+      |          ^
+
+    error: `execution.retries` of all stages of the kind `ingest` must be a whole number from 0 up, not the number -1
+     --> e.yaml:5:21
+      |
+    5 |   ingest: {retries: -1}
+      |                     ^^
+
+    error: `execution` cannot be the name of a stage
+     --> e.yaml:9:3
+      |
+    9 |   execution: {use: train, inputs: {data: a.pool}, params: {seed: 1}}
+      |   ^^^^^^^^^
+      = hint: the word has a meaning of its own in references and patches
+
+    6 problems; nothing was run
+    "#);
+}

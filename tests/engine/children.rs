@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use runner::plan::Plan;
 use runner::scheduler::{ChildProcess, Event, Options};
+use runner::stage::Execution;
 use serde_json::json;
 
 use crate::project::{Project, Sketch, Story};
@@ -45,7 +46,11 @@ fn a_child_gets_its_call_reports_progress_and_leaves_its_result() {
     let entry = cache.entries().unwrap().pop().unwrap();
     assert!(entry.provenance.memory.unwrap() > 100_000, "{:?}", entry.provenance);
     let log = std::fs::read_to_string(cache.log(&entry.fingerprint)).unwrap();
-    let mut lines: Vec<&str> = log.lines().collect();
+    let (head, rest): (Vec<&str>, Vec<&str>) = log.lines().partition(|line| line.starts_with('#'));
+    for (name, value) in [("stage", "child"), ("param", "answer: 42"), ("key", &entry.fingerprint.to_string())] {
+        assert!(head.contains(&format!("# {name:<12}{value}").as_str()), "{log}");
+    }
+    let mut lines = rest;
     lines.sort();
     assert_eq!(lines, ["not an update", "to the log"]);
 }
@@ -73,7 +78,9 @@ fn a_child_that_exits_with_an_error_fails_with_the_end_of_its_log() {
 fn a_killed_child_leaves_no_row_and_nothing_in_the_store() {
     let (project, story) = run(r#"echo half > "$out/text.txt"; kill -9 $$"#);
     let message = &story.outcome.failures[0].message;
-    assert_eq!(message, "its process was killed (signal 9); was there enough memory for it?");
+    let start = "its process was killed (signal 9), probably for lack of memory: it had used ";
+    let end = "; a smaller `execution: {micro_batch: …}` takes less, it is 32 now";
+    assert!(message.starts_with(start) && message.ends_with(end), "{message}");
     assert_eq!(project.cache().entries().unwrap(), []);
     assert_eq!((project.left_in("store").len(), project.left_in("staging").len()), (0, 0));
 }
@@ -148,8 +155,9 @@ fn of_a_flood_into_the_log_the_beginning_and_the_end_are_kept() {
     let failure = &story.outcome.failures[0];
     assert_eq!(failure.tail.last().unwrap(), "last");
     let log = std::fs::read(&failure.log).unwrap();
-    assert!(log.starts_with(b"first\nxxx") && log.len() < 17 << 20, "{}", log.len());
-    assert!(String::from_utf8_lossy(&log).contains("MiB are left out here"));
+    let text = String::from_utf8_lossy(&log);
+    assert!(text.contains("\n#\nfirst\nxxx") && log.len() < 17 << 20, "{}", log.len());
+    assert!(text.contains("MiB are left out here"));
     assert_eq!(project.cache().entries().unwrap(), []);
 }
 
@@ -191,4 +199,90 @@ fn a_child_that_writes_into_its_input_is_a_failure_and_the_input_is_made_again()
     assert_eq!(story.ran(), ["source", "child"]);
     assert!(story.outcome.is_complete());
     assert_eq!(project.left_in("damaged").len(), 1);
+}
+
+/// Runs a script with another way to run.
+fn run_as(execution: Execution, text: &str) -> (Project, Story) {
+    let project = Project::new();
+    let mut sketch = Sketch::new();
+    let mut child = crate::project::planned("child", "script", json!({}), &[]);
+    child.execution = execution;
+    sketch.plan.add(child);
+    let options = Options { jobs: 1, keep_going: false, ..Options::default() };
+    let story = project.run_by(&sketch.plan, options, &script(text));
+    (project, story)
+}
+
+#[test]
+fn a_stage_that_takes_too_long_is_stopped_with_all_that_it_started() {
+    let timeout = Some("200 ms".parse().unwrap());
+    let since = Instant::now();
+    let (project, story) = run_as(
+        Execution { timeout, ..Execution::default() },
+        "echo half > \"$out/text.txt\"; sleep 60 & echo $! > \"$(dirname \"$0\")/../../../pid\"; wait",
+    );
+    assert!(since.elapsed() < Duration::from_secs(10));
+    let message = &story.outcome.failures[0].message;
+    assert_eq!(message, "it took longer than its `execution.timeout` of 200 ms, and was stopped");
+    assert_eq!(project.left_in("store").len(), 0);
+    let pid: libc::pid_t = std::fs::read_to_string(project.path("work/pid")).unwrap().trim().parse().unwrap();
+    // A process that nobody reaped yet is dead too.
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    assert!(state.is_empty() || state.contains(") Z "), "{state}");
+}
+
+/// Fails until it is tried for the third time; the outputs of earlier attempts must be gone.
+const THIRD_TIME: &str = r#"ls "$out" | grep . && exit 9
+    echo half > "$out/half.txt"
+    tries="$(dirname "$0")/tries"; echo >> "$tries"
+    echo "attempt $(wc -l < "$tries")" >&2
+    [ "$(wc -l < "$tries")" = 3 ] || exit 7
+    rm "$out/half.txt"; echo done > "$out/text.txt""#;
+
+fn execution(retries: u32) -> Execution {
+    Execution { retries, backoff: "20 ms".parse().unwrap(), ..Execution::default() }
+}
+
+#[test]
+fn a_stage_that_fails_is_tried_again_and_every_attempt_keeps_its_log() {
+    let (project, story) = run_as(execution(2), THIRD_TIME);
+    assert!(story.outcome.is_complete());
+    let retries: Vec<(u32, u32, &str, f64)> = story
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Retrying { attempt, attempts, message, pause, .. } => {
+                Some((*attempt, *attempts, &**message, *pause))
+            }
+            _ => None,
+        })
+        .collect();
+    let message = "its process exited with status 7";
+    assert_eq!(retries, [(2, 3, message, 0.02), (3, 3, message, 0.04)]);
+    let logs: std::collections::BTreeSet<String> = project
+        .left_in("logs")
+        .iter()
+        .map(|log| {
+            let text = std::fs::read_to_string(log).unwrap();
+            text.lines().filter(|line| !line.starts_with('#')).collect()
+        })
+        .collect();
+    assert_eq!(logs.into_iter().collect::<Vec<_>>(), ["attempt 1", "attempt 2", "attempt 3"]);
+}
+
+#[test]
+fn after_the_last_attempt_a_stage_has_failed() {
+    let (_, story) = run_as(execution(1), THIRD_TIME);
+    assert_eq!(story.outcome.failures[0].message, "its process exited with status 7 (attempt 2 of 2)");
+    assert_eq!(story.outcome.failures[0].tail, ["attempt 2"]);
+}
+
+#[test]
+fn a_device_without_memory_is_recognised_by_its_last_words() {
+    let (_, story) = run("echo 'DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")' >&2; exit 101");
+    assert_eq!(
+        story.outcome.failures[0].message,
+        "its process exited with status 101: the device ran out of memory; a smaller `execution: {micro_batch: …}` \
+         takes less, it is 32 now"
+    );
 }

@@ -122,3 +122,21 @@ fn an_interrupted_run_keeps_what_is_finished_and_the_next_one_goes_on() {
     assert_eq!(story.ran(), ["s3", "s4"]);
     assert_eq!(project.text(&sketch.plan, "s4"), "01234");
 }
+
+#[test]
+fn the_summary_names_the_chain_that_took_longest_and_what_was_cut_off() {
+    let project = Project::new();
+    let sketch = |text: &str| {
+        let mut sketch = Sketch::new();
+        let source = sketch.write("source", text);
+        let length = sketch.stage("length", "length", json!({}), &[source]);
+        sketch.join("end", "", &[length]);
+        sketch.write("alone", "x");
+        sketch.plan
+    };
+    let summary = project.run(&sketch("abc")).outcome.summary;
+    let path: Vec<&str> = summary.slowest.iter().map(|taken| taken.stage.as_str()).collect();
+    assert!(path == ["source", "length", "end"] || path == ["alone"], "{path:?}");
+    let summary = project.run(&sketch("abd")).outcome.summary;
+    assert_eq!((summary.ran, summary.fresh, summary.cut_off), (2, 2, 1));
+}

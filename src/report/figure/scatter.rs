@@ -143,12 +143,12 @@ fn draw(points: &[Point<'_>], x_label: &str, y_label: &str, title: &str) -> Scen
 }
 
 /// Where a label of this width goes: right of its point, left of it, above or below, and farther up or
-/// down until nothing is there.
+/// down until nothing is there; where something is everywhere, to where the least is.
 fn label_place(at: [f64; 2], width: f64, frame: &Frame, taken: &mut Vec<[f64; 4]>) -> ([f64; 2], Anchor) {
     const AWAY: f64 = 6.0;
     let height = chart::SMALL * 1.15;
     let mut choices = Vec::new();
-    for shift in [0.0, -10.0, 10.0, -19.0, 19.0, -28.0, 28.0, -37.0, 37.0] {
+    for shift in (0..8).flat_map(|line| [-9.0 * f64::from(line), 9.0 * f64::from(line)]) {
         let middle = at[1] + shift;
         choices.push(([at[0] + AWAY, middle], Anchor::Start));
         choices.push(([at[0] - AWAY, middle], Anchor::End));
@@ -166,21 +166,24 @@ fn label_place(at: [f64; 2], width: f64, frame: &Frame, taken: &mut Vec<[f64; 4]
     };
     let inside = |[left, top, width, height]: [f64; 4]| {
         left > frame.left
-            && left + width < frame.right() + 4.0
+            && left + width < frame.right() + chart::EDGE
             && top > frame.top - 4.0
             && top + height < frame.bottom()
     };
-    let apart = |one: &[f64; 4], other: &[f64; 4]| {
-        one[0] + one[2] < other[0]
-            || other[0] + other[2] < one[0]
-            || one[1] + one[3] < other[1]
-            || other[1] + other[3] < one[1]
+    let common = |one: &[f64; 4], other: &[f64; 4]| {
+        let side =
+            |axis: usize| (one[axis] + one[axis + 2]).min(other[axis] + other[axis + 2]) - one[axis].max(other[axis]);
+        // A line has no area, and hides a label all the same.
+        if side(0) < 0.0 || side(1) < 0.0 { 0.0 } else { 1.0 + side(0) * side(1) }
     };
-    let free = |choice: &&([f64; 2], Anchor)| {
-        let area = area(**choice);
-        inside(area) && taken.iter().all(|other| apart(&area, other))
+    let hidden = |choice: &([f64; 2], Anchor)| -> f64 {
+        let area = area(*choice);
+        taken.iter().map(|other| common(&area, other)).sum()
     };
-    let found = choices.iter().find(free).or_else(|| choices.iter().find(|choice| inside(area(**choice))));
+    let found = choices
+        .iter()
+        .filter(|choice| inside(area(**choice)))
+        .min_by(|one, other| hidden(one).total_cmp(&hidden(other)));
     let (place, anchor) = *found.unwrap_or(&choices[0]);
     taken.push(area((place, anchor)));
     ([place[0], place[1] + chart::SMALL * 0.36], anchor)

@@ -5,6 +5,8 @@
 //! mean of the Gaussian kernel in the cluster ([`Kernel::density`](crate::selection::kernel::Kernel)),
 //! and the softmax of T / D over a temperature says which part of the budget a cluster gets.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::selection::vectors::{dot, inverse_norm};
@@ -25,24 +27,11 @@ pub fn transferability(centroids: &[Vec<f32>]) -> Vec<f64> {
     (0..centroids.len()).into_par_iter().map(of).collect()
 }
 
-/// The language halves of concept vectors in `centroids`, row-major `[clusters, dimensions]`. A concept
-/// vector has for each of `layers` layers what the model made of the image, then, as long, what it made
-/// of the text.
-///
-/// # Errors
-///
-/// If the dimensions are not twice the layers times something: the message says so.
-pub fn language(centroids: &[f32], dimensions: usize, layers: usize) -> Result<Vec<Vec<f32>>, String> {
-    if layers == 0 || !dimensions.is_multiple_of(2 * layers) {
-        return Err(format!(
-            "vectors of {dimensions} dimensions do not have an image half and a text half for each of {layers} layers"
-        ));
-    }
-    let half = dimensions / layers / 2;
-    let texts = |centroid: &[f32]| -> Vec<f32> {
-        centroid.chunks_exact(2 * half).flat_map(|layer| layer[half..].iter().copied()).collect()
-    };
-    Ok(centroids.chunks_exact(dimensions).map(texts).collect())
+/// The language halves of concept vectors in `centroids`, row-major `[clusters, dimensions]`: `halves` says
+/// where they lie in a vector, one for each layer.
+pub fn language(centroids: &[f32], dimensions: usize, halves: &[Range<usize>]) -> Vec<Vec<f32>> {
+    let texts = |centroid: &[f32]| halves.iter().flat_map(|half| centroid[half.clone()].iter().copied()).collect();
+    centroids.chunks_exact(dimensions).map(texts).collect()
 }
 
 /// Shares `budget` by the softmax of `scores` / `temperature`: clusters are visited from the highest
@@ -122,6 +111,12 @@ mod tests {
     use proptest::prelude::*;
     use serde::Deserialize;
 
+    /// As `Vectors::language_halves` says where they are.
+    fn halves(dimensions: usize, layers: usize) -> Vec<Range<usize>> {
+        let half = dimensions / (2 * layers);
+        (0..layers).map(|layer| (2 * layer + 1) * half..(2 * layer + 2) * half).collect()
+    }
+
     /// See `tests/fixtures/selection.py`.
     #[test]
     fn transferability_leaves_out_what_is_the_same_skill() {
@@ -132,8 +127,9 @@ mod tests {
             transferability: Vec<f64>,
         }
         for case in fixture::<Vec<Case>>("transferability") {
-            let halves = language(&case.centroids.concat(), case.centroids[0].len(), case.layers).unwrap();
-            for (found, expected) in transferability(&halves).iter().zip(&case.transferability) {
+            let dimensions = case.centroids[0].len();
+            let texts = language(&case.centroids.concat(), dimensions, &halves(dimensions, case.layers));
+            for (found, expected) in transferability(&texts).iter().zip(&case.transferability) {
                 assert!((found - expected).abs() < 1e-9, "{found} for {expected}");
             }
         }
@@ -165,10 +161,8 @@ mod tests {
     #[test]
     fn a_layer_has_an_image_half_and_a_text_half() {
         let centroids = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
-        assert_eq!(language(&centroids, 8, 2).unwrap(), [vec![3.0, 4.0, 7.0, 8.0]]);
-        assert_eq!(language(&centroids, 4, 1).unwrap(), [vec![3.0, 4.0], vec![7.0, 8.0]]);
-        let expected = "vectors of 8 dimensions do not have an image half and a text half for each of 3 layers";
-        assert_eq!(language(&centroids, 8, 3).unwrap_err(), expected);
+        assert_eq!(language(&centroids, 8, &halves(8, 2)), [vec![3.0, 4.0, 7.0, 8.0]]);
+        assert_eq!(language(&centroids, 4, &halves(4, 1)), [vec![3.0, 4.0], vec![7.0, 8.0]]);
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use super::measures::Measures;
 use super::params::{Allocation, Params, Version};
 use super::parts::Parts;
-use crate::artifact::Clusters;
+use crate::artifact::{Clusters, Vectors};
 use crate::selection::budget::{self, density, transferability};
 use crate::selection::duplicates;
 use crate::stage::Context;
@@ -73,7 +73,7 @@ pub fn share(
         }
         Allocation::Transferability => {
             same_vectors(clusters, vectors.context("BUG: transferability without vectors")?)?;
-            let scores = transferabilities(params, clusters)?;
+            let scores = transferabilities(context, clusters)?;
             let densities = measures.kernels.iter().map(|kernel| kernel.density());
             let scores: Vec<f64> = scores.iter().zip(densities).map(|(score, density)| score / density).collect();
             let share = match rounding {
@@ -101,13 +101,12 @@ fn spreads(context: &Context<'_>, params: &Params, ids: &[String], parts: &Parts
     Ok(parts.all().iter().map(|members| budget::spread(&columns[0].of(members))).collect())
 }
 
-/// How much of what a cluster teaches helps the others.
-fn transferabilities(params: &Params, clusters: &Clusters) -> anyhow::Result<Vec<f64>> {
+/// How much of what a cluster teaches helps the others: concept vectors are compared by what they say of
+/// the text, as in COINCIDE, others whole.
+fn transferabilities(context: &Context<'_>, clusters: &Clusters) -> anyhow::Result<Vec<f64>> {
     let (centroids, dimensions) = (&clusters.centroids, clusters.dimensions);
-    let compared = match params.concept_layers {
-        Some(layers) => transferability::language(centroids, dimensions, layers).map_err(|problem| {
-            anyhow::anyhow!("{problem}; hint: `concept_layers` is the number of layers that the vectors are made of")
-        })?,
+    let compared = match Vectors::language_halves(context.input("vectors")?)? {
+        Some(halves) => transferability::language(centroids, dimensions, &halves),
         None => centroids.chunks_exact(dimensions).map(<[f32]>::to_vec).collect(),
     };
     Ok(transferability::transferability(&compared))

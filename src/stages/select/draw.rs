@@ -39,7 +39,7 @@ pub fn draw<'a>(
         Sampler::Top => sampler::top(&scores()?, budget),
         Sampler::Middle => sampler::middle(&scores()?, budget),
         Sampler::Low => sampler::low(&scores()?, budget),
-        Sampler::Ccs => cover(params, &scores()?, budget, number, &mut draws)?,
+        Sampler::Ccs => cover(params, &scores()?, budget, &mut draws),
         Sampler::Far => sampler::by_distance(&measures.rows[number], false, budget),
         Sampler::Near => sampler::by_distance(&measures.rows[number], true, budget),
         Sampler::Mmd => measures.kernels[number].greedy(budget),
@@ -51,23 +51,12 @@ pub fn draw<'a>(
     Ok(Drawn { samples: chosen.into_iter().map(|index| members[index]).collect(), column, entropies })
 }
 
-fn cover(
-    params: &Params,
-    scores: &[f64],
-    budget: usize,
-    number: usize,
-    draws: &mut Draws,
-) -> anyhow::Result<Vec<usize>> {
+fn cover(params: &Params, scores: &[f64], budget: usize, draws: &mut Draws) -> Vec<usize> {
     let (bins, cut) = (params.bins, params.cut);
     match params.ccs {
-        Coverage::Paper => Ok(sampler::coverage(scores, bins, cut, budget, draws)),
-        Coverage::Original => Ok(sampler::original_coverage(scores, bins, params.hard_cut, budget, draws)),
-        Coverage::Reference => sampler::reference_coverage(scores, bins, cut, budget, draws).with_context(|| {
-            format!(
-                "`ccs: reference` cannot draw {budget} of the {} samples in cluster {number}; hint: `ccs: paper` can",
-                scores.len()
-            )
-        }),
+        Coverage::Paper => sampler::coverage(scores, bins, cut, budget, draws),
+        Coverage::Original => sampler::original_coverage(scores, bins, params.hard_cut, budget, draws),
+        Coverage::Reference => sampler::reference_coverage(scores, bins, cut, budget, draws),
     }
 }
 

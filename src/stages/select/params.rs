@@ -13,7 +13,6 @@ pub struct Params {
     pub neighbours: usize,
     pub balance: f64,
     pub temperature: f64,
-    pub concept_layers: Option<usize>,
     pub gamma: f64,
     pub new_share: f64,
     pub scorer: String,

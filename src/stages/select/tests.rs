@@ -191,10 +191,25 @@ fn transferability_and_discrepancy_spend_the_budget_on_what_stands_for_the_rest(
     let first: std::collections::BTreeSet<usize> =
         chosen(&bench).iter().filter(|sample| **sample < 30).map(|sample| sample % 3).collect();
     assert_eq!(first.len(), budgets[0].min(3), "another direction before a second time the same");
-    let error = bench.run(json!({"budget": 8, "allocation": "transferability", "sampler": "mmd", "concept_layers": 3}));
-    let expected = "vectors of 2 dimensions do not have an image half and a text half for each of 3 layers; \
-                    hint: `concept_layers` is the number of layers that the vectors are made of";
-    assert_eq!(format!("{:#}", error.unwrap_err()), expected);
+}
+
+#[test]
+fn concept_vectors_are_compared_by_their_language_halves() {
+    let bench = directions();
+    let labels: Vec<usize> = (0..60).map(|sample| sample / 20).collect();
+    bench.clusters_at("clusters", &labels, &[[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]]);
+    let budgets = |layers: usize| {
+        let summary = json!({"samples": 60, "dimensions": 2, "concept_layers": layers});
+        std::fs::write(bench.input("vectors").join("summary.json"), summary.to_string()).unwrap();
+        bench.run(json!({"budget": 8, "allocation": "transferability", "sampler": "mmd", "gamma": 0.2}))?;
+        anyhow::Ok(shares(&bench).iter().map(|share| share.budget).collect::<Vec<_>>())
+    };
+    let whole = {
+        bench.run(json!({"budget": 8, "allocation": "transferability", "sampler": "mmd", "gamma": 0.2})).unwrap();
+        shares(&bench).iter().map(|share| share.budget).collect::<Vec<_>>()
+    };
+    assert_ne!(budgets(1).unwrap(), whole, "the second coordinate alone says something else");
+    assert_eq!(format!("{:#}", budgets(3).unwrap_err()), "2 dimensions are not those of 3 layers");
 }
 
 #[test]

@@ -1,0 +1,212 @@
+//! Is a result there? Looking up keys, checking that the artifacts are as they were left, and claiming
+//! what is to be made.
+//!
+//! Whether another process is alive is known by `staging.rs`; what a miss gives the right to is in
+//! `ticket.rs`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use rayon::prelude::*;
+
+use super::entry::Outputs;
+use super::error::CacheError;
+use super::fault::{Point, reach};
+use super::owner::Owner;
+use super::staging::Session;
+use super::store::Health;
+use super::ticket::{Lookup, Ticket};
+use super::{Cache, rows};
+use crate::digest::Digest;
+use crate::fingerprint::Key;
+
+/// What the action cache says of a key, by its rows and by what was checked so far.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Recorded {
+    /// There is a result, and nothing is known against its artifacts.
+    Present(Outputs),
+    /// There was a result, but this output of it is missing or damaged.
+    Broken {
+        /// The output slot.
+        slot: String,
+        /// The artifact.
+        artifact: Digest,
+    },
+    /// There is none.
+    Absent,
+}
+
+impl Cache {
+    /// What the rows say of a fingerprint. Files are not looked at: [`Cache::check`] does that for
+    /// many artifacts at once.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn recorded(&mut self, fingerprint: &Digest) -> Result<Recorded, CacheError> {
+        let index = self.index()?;
+        let Some((outputs, _)) = index.results.get(fingerprint) else { return Ok(Recorded::Absent) };
+        let broken = outputs.iter().find(|(_, artifact)| index.checked.get(artifact) == Some(&false));
+        Ok(match broken {
+            Some((slot, artifact)) => Recorded::Broken { slot: slot.clone(), artifact: *artifact },
+            None => Recorded::Present(outputs.clone()),
+        })
+    }
+
+    /// The processor time in seconds that the result of a fingerprint took.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn cpu(&mut self, fingerprint: &Digest) -> Result<f64, CacheError> {
+        Ok(self.index()?.results.get(fingerprint).map_or(0.0, |(_, cpu)| *cpu))
+    }
+
+    /// Looks whether artifacts are in the store as they were left, by the sizes and times of their
+    /// files; those that were touched are hashed, and set aside if they are damaged. Returns how many
+    /// were found missing or damaged for the first time.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails or a damaged artifact cannot be set aside.
+    pub fn check(&mut self, artifacts: impl IntoIterator<Item = Digest>) -> Result<usize, CacheError> {
+        let store = self.store();
+        let index = self.index()?;
+        let unknown: BTreeSet<Digest> =
+            artifacts.into_iter().filter(|artifact| !index.checked.contains_key(artifact)).collect();
+        let unknown: Vec<(Digest, Option<Digest>)> =
+            unknown.into_iter().map(|artifact| (artifact, index.stamps.get(&artifact).copied())).collect();
+        // Health, and the stamp where it is a new one.
+        let look = |(artifact, known): &(Digest, Option<Digest>)| match store.stamp(artifact) {
+            None => (Health::Missing, None),
+            Some(stamp) if Some(stamp) == *known => (Health::Intact, None),
+            Some(stamp) => (store.verify(artifact), Some(stamp)),
+        };
+        let looked: Vec<(Health, Option<Digest>)> = unknown.par_iter().with_min_len(16).map(look).collect();
+        let mut restamped = Vec::new();
+        let mut broken = 0;
+        for ((artifact, _), (health, stamp)) in unknown.iter().zip(looked) {
+            let intact = health == Health::Intact;
+            index.checked.insert(*artifact, intact);
+            if let (true, Some(stamp)) = (intact, stamp) {
+                index.stamps.insert(*artifact, stamp);
+                restamped.push((*artifact, stamp));
+            }
+            broken += usize::from(!intact);
+            if health == Health::Damaged {
+                store.set_aside(artifact)?;
+            }
+        }
+        if !restamped.is_empty() {
+            self.write(|connection| {
+                restamped.iter().try_for_each(|(artifact, stamp)| rows::update_stamp(connection, artifact, stamp))
+            })?;
+        }
+        Ok(broken)
+    }
+
+    /// The result of a key, or the right to write it, or who has that: `outputs` are the slots with their
+    /// artifact kinds.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails or a staging directory cannot be made.
+    pub fn lookup(&mut self, key: &Key, outputs: &IndexMap<String, String>) -> Result<Lookup, CacheError> {
+        let fingerprint = key.fingerprint;
+        loop {
+            // Until the claim is made, other processes may finish the stage, and make lost artifacts again.
+            self.look_again(&fingerprint)?;
+            if let Some(found) = self.usable(&fingerprint)? {
+                return Ok(Lookup::Hit(found));
+            }
+            let name = self.session()?.name();
+            let row = self.index()?.results.get(&fingerprint).cloned();
+            let claim = rows::claim(&self.connection, &fingerprint).map_err(|source| self.problem(source))?;
+            let other = claim.as_ref().filter(|claim| **claim != name);
+            if let Some(owner) = other.and_then(|other| self.watch.living(other)) {
+                return Ok(Lookup::Taken(owner));
+            }
+            // What was found so far allows the claim, if it is still so.
+            let claimed = self.write(|connection| {
+                let same =
+                    rows::claim(connection, &fingerprint)? == claim && rows::result(connection, &fingerprint)? == row;
+                if same {
+                    rows::set_claim(connection, &fingerprint, &name)?;
+                }
+                Ok(same)
+            })?;
+            if claimed {
+                break;
+            }
+        }
+        reach(Point::Claimed);
+        let (session, store) = (self.session()?, self.store());
+        Ok(Lookup::Miss(Ticket::new(key.clone(), outputs.clone(), session, store)?))
+    }
+
+    fn session(&mut self) -> Result<Arc<Session>, CacheError> {
+        Ok(match &self.session {
+            Some(session) => session.clone(),
+            None => self.session.insert(Session::start(&self.directory.join("staging"))?).clone(),
+        })
+    }
+
+    /// Who makes the result of a key now in another process. `None` if nobody does any more: then the
+    /// result may be there.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn holder(&mut self, fingerprint: &Digest) -> Result<Option<Owner>, CacheError> {
+        let session = rows::claim(&self.connection, fingerprint).map_err(|source| self.problem(source))?;
+        let this = self.session.as_ref().map(|session| session.name());
+        let owner = session.filter(|session| Some(session) != this.as_ref());
+        let owner = owner.and_then(|session| self.watch.living(&session));
+        if owner.is_none() {
+            self.look_again(fingerprint)?;
+        }
+        Ok(owner)
+    }
+
+    /// Gives up the right to write the result of a key: the stage failed or was stopped.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn release(&mut self, fingerprint: &Digest) -> Result<(), CacheError> {
+        let Some(session) = self.session.as_ref().map(|session| session.name()) else { return Ok(()) };
+        self.write(|connection| rows::remove_claim(connection, fingerprint, &session))
+    }
+
+    /// Reads the row of a fingerprint that has no usable result so far, and forgets what was found out
+    /// about its artifacts: other processes may have made them.
+    fn look_again(&mut self, fingerprint: &Digest) -> Result<(), CacheError> {
+        if matches!(self.recorded(fingerprint)?, Recorded::Present(_)) {
+            return Ok(());
+        }
+        let row = rows::result(&self.connection, fingerprint).map_err(|source| self.problem(source))?;
+        let index = self.index()?;
+        match row {
+            Some((outputs, cpu)) => {
+                outputs.values().for_each(|artifact| {
+                    index.checked.remove(artifact);
+                });
+                index.results.insert(*fingerprint, (outputs, cpu));
+            }
+            None => drop(index.results.remove(fingerprint)),
+        }
+        Ok(())
+    }
+
+    /// The result of a fingerprint, if all its artifacts are in the store as they were left.
+    fn usable(&mut self, fingerprint: &Digest) -> Result<Option<Outputs>, CacheError> {
+        if let Recorded::Present(found) = self.recorded(fingerprint)? {
+            self.check(found.values().copied())?;
+        }
+        Ok(match self.recorded(fingerprint)? {
+            Recorded::Present(found) => Some(found),
+            Recorded::Broken { .. } | Recorded::Absent => None,
+        })
+    }
+}
