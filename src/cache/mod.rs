@@ -9,6 +9,7 @@
 //!   partial/       large files that are on their way from or to a remote, and how far they are
 //!   damaged/       what was not as it was left, set aside: artifacts, databases
 //!   logs/          what each stage wrote to its standard error, by fingerprint
+//!   kept/          what stages that were cut off go on with, by fingerprint
 //!   collect.lock   keeps those who collect from those who begin to use something (`holds.rs`)
 //! ```
 //!
@@ -30,6 +31,7 @@ mod fault;
 mod files;
 mod holds;
 mod journal;
+mod kept;
 mod lookup;
 mod mend;
 mod owner;

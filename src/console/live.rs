@@ -73,7 +73,11 @@ impl Live {
                 self.step();
             }
             Event::Failed(failure) => self.close(&failure.stage),
-            Event::Fresh { .. } => self.step(),
+            // Another process may have merged what was begun here.
+            Event::Fresh { stage } => {
+                self.close(stage);
+                self.step();
+            }
             Event::Outlook { remaining } => self.remaining = Some(*remaining),
             Event::Ended(_) => self.clear(),
             Event::Planned { .. }

@@ -23,6 +23,7 @@ mod output;
 mod pull;
 mod rerun;
 mod run;
+mod shards;
 mod state;
 mod worker;
 
@@ -34,3 +35,4 @@ pub use examine::{Examination, Examined, Verdict, examine, recorded};
 pub use executor::{Executor, Halt, InProcess, Job, Usage};
 pub use rerun::{Again, Compared, Step, Trials};
 pub use run::{Options, Outcome, run};
+pub use shards::shards_of;

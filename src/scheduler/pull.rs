@@ -13,7 +13,7 @@ use super::worker::{Done, Trouble, Work};
 use crate::cache::{Outputs, Provenance, Step};
 use crate::digest::Digest;
 use crate::plan::StageIndex;
-use crate::stage::{Progress, Update};
+use crate::stage::{Progress, Spent, Update};
 
 /// Transfers of more bytes are followed while they last.
 const WORTH_FOLLOWING: u64 = 32 << 20;
@@ -47,7 +47,8 @@ impl Work {
                 let (started, made) = (provenance.started, provenance.wall);
                 let usage = Usage { cpu: provenance.cpu, memory: provenance.memory };
                 let pulled = Pulled { provenance, files, bytes, wall: clock.elapsed().as_secs_f64() };
-                return Ok(Some(Done { sealed, started, wall: made, usage, pulled: Some(Box::new(pulled)) }));
+                let (before, pulled) = (Spent::default(), Some(Box::new(pulled)));
+                return Ok(Some(Done { sealed, started, wall: made, usage, before, pulled }));
             }
             Ok(None) => {}
             Err(error) if error.is_interrupt() => return Err(Trouble::Stopped),
@@ -60,7 +61,8 @@ impl Work {
 
 impl Engine<'_> {
     pub(super) fn pulling(&mut self, stage: StageIndex, step: Step) {
-        let (what, Some(running)) = (self.plan[stage].name().to_string(), self.running.get_mut(&stage)) else { return };
+        let what = self.plan[self.shards.told(stage)].name().to_string();
+        let (what, Some(running)) = (what, self.running.get_mut(&stage)) else { return };
         match step {
             Step::Started { files, bytes } => {
                 (running.fetched, running.fetching) = (0, bytes);
@@ -86,9 +88,11 @@ impl Engine<'_> {
 
     /// Takes a result that came from the remote and is recorded.
     pub(super) fn pulled(&mut self, stage: StageIndex, fingerprint: Digest, pulled: &Pulled, outputs: Outputs) {
-        let (name, Pulled { files, bytes, wall, .. }) = (self.plan[stage].name().to_string(), pulled);
-        (self.events)(Event::Pulled { stage: name, files: *files, bytes: *bytes, wall: *wall });
-        self.pulled.insert(stage);
+        if !self.shards.is_shard(stage) {
+            let (name, Pulled { files, bytes, wall, .. }) = (self.plan[stage].name().to_string(), pulled);
+            (self.events)(Event::Pulled { stage: name, files: *files, bytes: *bytes, wall: *wall });
+            self.pulled.insert(stage);
+        }
         self.unsettled.extend(self.states.take_awaiting(&fingerprint));
         self.states.set(stage, State::Done { fingerprint, outputs, ran: false });
         self.unsettled.extend(self.plan.consumers(stage));

@@ -17,6 +17,10 @@ mod planning;
 mod problems;
 #[cfg(feature = "remote")]
 mod remote;
+#[cfg(feature = "ml")]
+mod resumed;
+#[cfg(feature = "ml")]
+mod sharded;
 mod status;
 mod support;
 mod upkeep;
