@@ -69,9 +69,16 @@ impl Holds {
 
     /// The right to collect: as long as it lives, nobody else collects, and nobody lists anything.
     pub fn collect(&self) -> Result<Collecting, CacheError> {
-        let lock = File::options().create(true).append(true).open(&self.lock).map_err(at("create", &self.lock))?;
+        let mut lock = File::options().create(true).append(true).open(&self.lock).map_err(at("create", &self.lock))?;
         lock.lock().map_err(at("lock", &self.lock))?;
+        // See `collections`.
+        lock.write_all(b".").map_err(at("write", &self.lock))?;
         Ok(Collecting { _lock: lock })
+    }
+
+    /// How often somebody has collected, or began to.
+    pub fn collections(&self) -> u64 {
+        fs::metadata(&self.lock).map_or(0, |metadata| metadata.len())
     }
 }
 

@@ -156,6 +156,22 @@ impl Cache {
         Ok(Trial(Ticket::new(key.clone(), outputs.clone(), session, store, None)?))
     }
 
+    /// Sees to it that nobody collects what was found so far, for stages are to run on it. Returns false if
+    /// somebody collected meanwhile: then everything must be looked up again.
+    ///
+    /// # Errors
+    ///
+    /// If a staging directory cannot be made.
+    pub fn hold(&mut self) -> Result<bool, CacheError> {
+        self.session()?;
+        let collections = self.store.holds.collections();
+        let unchanged = self.index.as_ref().is_none_or(|index| index.collections == collections);
+        if !unchanged {
+            self.index = None;
+        }
+        Ok(unchanged)
+    }
+
     pub(super) fn session(&mut self) -> Result<Arc<Session>, CacheError> {
         if let Some(session) = &self.session {
             return Ok(session.clone());

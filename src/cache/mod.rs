@@ -102,6 +102,8 @@ struct Index {
     stamps: HashMap<Digest, Digest>,
     /// Artifacts that were checked: whether they can be used.
     checked: HashMap<Digest, bool>,
+    /// How often somebody had collected before the rows were read.
+    collections: u64,
 }
 
 impl Cache {
@@ -214,10 +216,11 @@ impl Cache {
 
     fn index(&mut self) -> Result<&mut Index, CacheError> {
         if self.index.is_none() {
+            let collections = self.store.holds.collections();
             let read = |connection: &Connection| -> rusqlite::Result<Index> {
                 let results = rows::results(connection)?;
                 let stamps = rows::stamps(connection)?;
-                Ok(Index { results, stamps, checked: HashMap::new() })
+                Ok(Index { results, stamps, checked: HashMap::new(), collections })
             };
             let index = match read(&self.connection) {
                 Err(source) if self.can_be_mended(&source) => {

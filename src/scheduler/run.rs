@@ -75,7 +75,10 @@ pub fn run(
     interrupt: &AtomicBool,
 ) -> Result<Outcome, CacheError> {
     let clock = Instant::now();
-    let examination = examine(plan, cache)?;
+    let mut examination = examine(plan, cache)?;
+    if examination.counts().0 < plan.len() && !cache.hold()? {
+        examination = examine(plan, cache)?;
+    }
     let (fresh, run, maybe) = examination.counts();
     let (experiment, stages, shared) = (plan.experiment.clone(), plan.len(), plan.shared);
     events(Event::Planned { experiment, stages, fresh, run, maybe, shared });

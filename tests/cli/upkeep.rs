@@ -151,7 +151,7 @@ fn stages_that_make_the_same_again_are_equal() {
     exit 0
     --- stdout
     equal    Random/s0/data  1 output, [memory]  [time], [time] the first time
-    equal    Random/s1/few  1 output, [memory]  [time], [time] the first time
+    equal    Random/s1/few  1 output, 854 B  [time], [time] the first time
     2 stages once more: 2 equal, byte by byte
     --- stderr
     e: 2 stages once more, which took [time] the first time
@@ -393,7 +393,7 @@ fn runs_go_on_while_somebody_collects() {
     fs::write(nothing.join("n.yaml"), "title: None\nstages: {d: {use: ingest, params: {name: n, path: n.json}}}\n")
         .unwrap();
     fs::write(nothing.join("n.json"), data(50)).unwrap();
-    for round in 0..4 {
+    for round in 0..6 {
         let budget = format!("pick.budget={}", 2 + round % 2);
         let exec = ["exec", "experiments/e.yaml", "--format", "json", "--jobs", "2", "--set", &budget];
         let mut run = project.command(&exec);
