@@ -102,7 +102,7 @@ struct Index {
     stamps: HashMap<Digest, Digest>,
     /// Artifacts that were checked: whether they can be used.
     checked: HashMap<Digest, bool>,
-    /// How often somebody had collected before the rows were read.
+    /// [`Holds::collections`](holds::Holds::collections) before the rows were read.
     collections: u64,
 }
 
