@@ -143,14 +143,16 @@ Examples:
                                                             pull what is there, push what is made
 
 Who you are comes from the environment and goes no further:
-  s3://bucket/prefix     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION; for servers of
-                         other makers AWS_ENDPOINT_URL, and AWS_ALLOW_HTTP=true without encryption
+  s3://bucket/prefix     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION;
+                         for servers of other makers AWS_ENDPOINT_URL, without encryption also
+                         AWS_ALLOW_HTTP=true
   gs://bucket/prefix     GOOGLE_APPLICATION_CREDENTIALS, the file of a service account
-  az://container/prefix  AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN
+  az://container/prefix  AZURE_STORAGE_ACCOUNT_NAME, and AZURE_STORAGE_ACCOUNT_KEY or
+                         AZURE_STORAGE_SAS_TOKEN
   file:///folder         a folder, such as one on a shared file system
 
-Whoever may write to a remote is trusted: it is believed what result belongs to a key, though never which bytes
-belong to a digest.";
+Whoever may write to a remote is trusted: it is believed what result belongs to a key, though
+never which bytes belong to a digest.";
 
 const PLAN_EXAMPLES: &str = "\
 Examples:

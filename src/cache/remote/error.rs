@@ -15,7 +15,7 @@ pub struct RemoteError {
     /// What to set to be let in.
     pub(super) credentials: &'static str,
     /// What happened.
-    pub(super) reason: Reason,
+    pub(super) reason: Box<Reason>,
 }
 
 fn place(remote: &str) -> String {
@@ -24,6 +24,7 @@ fn place(remote: &str) -> String {
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(not(feature = "remote"), allow(dead_code))]
 pub(super) enum Reason {
     /// The address is none.
     #[error("cannot be used: {0}")]
@@ -76,14 +77,14 @@ impl Reason {
     }
 
     pub fn at(self, address: &Address) -> RemoteError {
-        RemoteError { remote: address.to_string(), credentials: address.scheme.credentials(), reason: self }
+        RemoteError { remote: address.to_string(), credentials: address.scheme.credentials(), reason: Box::new(self) }
     }
 }
 
 impl RemoteError {
     /// How to mend it.
     pub fn hint(&self) -> Option<&'static str> {
-        Some(match &self.reason {
+        Some(match &*self.reason {
             Reason::Address(_) => {
                 "write `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` or `file:///folder`"
             }
@@ -105,7 +106,7 @@ impl RemoteError {
 
     /// Whether the address is none.
     pub fn is_usage(&self) -> bool {
-        matches!(self.reason, Reason::Address(_) | Reason::Absent)
+        matches!(*self.reason, Reason::Address(_) | Reason::Absent)
     }
 
     /// Whether asking for anything else makes no sense now.
@@ -115,7 +116,7 @@ impl RemoteError {
 
     /// Whether the user interrupted it.
     pub fn is_interrupt(&self) -> bool {
-        self.reason == Reason::Interrupted
+        *self.reason == Reason::Interrupted
     }
 }
 

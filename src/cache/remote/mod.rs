@@ -69,6 +69,9 @@ pub struct Remote {
     sending: Sending,
 }
 
+/// Finished stages of a remote, and entries that make no sense.
+pub type Listed = (Vec<Entry>, Vec<(Digest, RemoteError)>);
+
 /// What happens while a result is transferred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -112,7 +115,7 @@ impl Remote {
     ///
     /// If the address is none, or this build or its environment cannot use it.
     pub fn open(address: &str, work: &Path, read_only: bool) -> Result<Remote, RemoteError> {
-        let nowhere = |reason| RemoteError { remote: String::new(), credentials: "", reason };
+        let nowhere = |reason| RemoteError { remote: String::new(), credentials: "", reason: Box::new(reason) };
         let address = Address::parse(address).map_err(nowhere)?;
         Ok(Remote {
             objects: Objects::open(&address).map_err(|reason| reason.at(&address))?,
@@ -155,8 +158,8 @@ impl Remote {
     /// # Errors
     ///
     /// If the remote cannot be reached or does not let us in.
-    pub fn find_all(&self, fingerprints: &[Digest]) -> Result<(Vec<Entry>, Vec<(Digest, RemoteError)>), RemoteError> {
-        let found: Mutex<(Vec<Entry>, Vec<(Digest, RemoteError)>)> = Mutex::default();
+    pub fn find_all(&self, fingerprints: &[Digest]) -> Result<Listed, RemoteError> {
+        let found: Mutex<Listed> = Mutex::default();
         let lock = || found.lock().expect("no panic while it is locked");
         let asked = fan_out(fingerprints, LANES, |fingerprint| match self.entry(fingerprint) {
             Ok(entry) => {

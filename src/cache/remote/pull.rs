@@ -10,7 +10,7 @@ use super::error::{Reason, failed};
 use super::transfer::each_file;
 use super::{Remote, Watch, layout};
 use crate::cache::entry::Entry;
-use crate::cache::{Artifact, Health, Manifest, ManifestFile, Store};
+use crate::cache::{Artifact, CacheError, Health, Manifest, ManifestFile, Store};
 use crate::digest::Digest;
 
 /// The most bytes that an entry or a manifest may have.
@@ -51,6 +51,13 @@ impl Remote {
             let problem = "has other outputs than the stage".to_string();
             return Err(Reason::Malformed { object: layout::entry(&entry.fingerprint), problem });
         }
+        // Whoever collects leaves alone what is looked at from now on.
+        let unlisted = |error: CacheError| Reason::File {
+            what: "list what is used in",
+            path: scratch.into(),
+            why: error.to_string(),
+        };
+        store.holds.hold(entry.outputs.values().map(|artifact| artifact.digest)).map_err(unlisted)?;
         let missing: BTreeMap<Digest, (&String, &Artifact)> = entry
             .outputs
             .iter()

@@ -39,7 +39,7 @@ impl Shared {
             false => self.remote.push(&entries, &self.store, false, &|_, _: Step| {}, &self.stop),
         };
         for (entry, error) in &pushed.failures {
-            let reason = error.as_ref().map(|error| error.reason.clone()).filter(Reason::ends);
+            let reason = error.as_ref().map(|error| (*error.reason).clone()).filter(Reason::ends);
             reason.and_then(|reason| self.remote.notice(&entry.fingerprint, reason));
         }
         self.pushed.lock().expect("no panic while it is locked").add(pushed);
