@@ -21,6 +21,7 @@
 
 pub mod checkpoint;
 mod columns;
+pub mod compare;
 mod export;
 mod files;
 mod metrics;

@@ -31,6 +31,14 @@ pub enum Point {
     SetAside,
     /// A database was made from the journal beside the damaged one.
     Rebuilt,
+    /// Results that nothing keeps are struck from the journal, and their rows removed, but not committed.
+    Struck,
+    /// That is committed.
+    Unrowed,
+    /// An artifact has left the store.
+    Withdrawn,
+    /// All that was to go is gone.
+    Removed,
 }
 
 impl Point {
@@ -48,6 +56,9 @@ impl Point {
         Point::Recorded,
     ];
 
+    /// All points that a collection passes.
+    pub const COLLECT: [Point; 4] = [Point::Struck, Point::Unrowed, Point::Withdrawn, Point::Removed];
+
     /// The name in the environment.
     pub fn name(self) -> &'static str {
         match self {
@@ -63,6 +74,10 @@ impl Point {
             Point::Recorded => "recorded",
             Point::SetAside => "set-aside",
             Point::Rebuilt => "rebuilt",
+            Point::Struck => "struck",
+            Point::Unrowed => "unrowed",
+            Point::Withdrawn => "withdrawn",
+            Point::Removed => "removed",
         }
     }
 }

@@ -16,7 +16,7 @@ use super::fault::{Point, reach};
 use super::owner::Owner;
 use super::staging::Session;
 use super::store::Health;
-use super::ticket::{Lookup, Ticket};
+use super::ticket::{Lookup, Ticket, Trial};
 use super::{Cache, rows};
 use crate::digest::Digest;
 use crate::fingerprint::Key;
@@ -77,6 +77,7 @@ impl Cache {
             artifacts.into_iter().filter(|artifact| !index.checked.contains_key(artifact)).collect();
         let unknown: Vec<(Digest, Option<Digest>)> =
             unknown.into_iter().map(|artifact| (artifact, index.stamps.get(&artifact).copied())).collect();
+        store.holds.hold(unknown.iter().map(|(artifact, _)| *artifact))?;
         // Health, and the stamp where it is a new one.
         let look = |(artifact, known): &(Digest, Option<Digest>)| match store.stamp(artifact) {
             None => (Health::Missing, None),
@@ -142,14 +143,28 @@ impl Cache {
         }
         reach(Point::Claimed);
         let (session, store) = (self.session()?, self.store());
-        Ok(Lookup::Miss(Ticket::new(key.clone(), outputs.clone(), session, store)?))
+        Ok(Lookup::Miss(Ticket::new(key.clone(), outputs.clone(), session, store, self.remote.clone())?))
     }
 
-    fn session(&mut self) -> Result<Arc<Session>, CacheError> {
-        Ok(match &self.session {
-            Some(session) => session.clone(),
-            None => self.session.insert(Session::start(&self.directory.join("staging"))?).clone(),
-        })
+    /// Output directories for a stage that is executed again although its result is there.
+    ///
+    /// # Errors
+    ///
+    /// If a staging directory cannot be made.
+    pub fn trial(&mut self, key: &Key, outputs: &IndexMap<String, String>) -> Result<Trial, CacheError> {
+        let (session, store) = (self.session()?, self.store());
+        Ok(Trial(Ticket::new(key.clone(), outputs.clone(), session, store, None)?))
+    }
+
+    pub(super) fn session(&mut self) -> Result<Arc<Session>, CacheError> {
+        if let Some(session) = &self.session {
+            return Ok(session.clone());
+        }
+        let session = Session::start(&self.directory.join("staging"))?;
+        let relied_on = self.index.iter().flat_map(|index| &index.checked);
+        let relied_on = relied_on.filter(|(_, usable)| **usable).map(|(artifact, _)| *artifact);
+        self.store.holds.begin(session.place(), relied_on)?;
+        Ok(self.session.insert(session).clone())
     }
 
     /// Who makes the result of a key now in another process. `None` if nobody does any more: then the

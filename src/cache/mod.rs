@@ -6,9 +6,11 @@
 //!   journal.txt    every finished stage once more, to make the database again if it is damaged
 //!   store/         immutable artifacts, each under the digest of its manifest
 //!   staging/       where stages write until their result is committed
+//!   partial/       large files that are on their way from or to a remote, and how far they are
 //!   damaged/       what was not as it was left, set aside: artifacts, databases
 //!   logs/          what each stage wrote to its standard error, by fingerprint
 //!   kept/          what stages that were cut off go on with, by fingerprint
+//!   collect.lock   keeps those who collect from those who begin to use something (`holds.rs`)
 //! ```
 //!
 //! A result is committed in three steps: its files are hashed and renamed into the store, then brought to
@@ -21,11 +23,13 @@
 //!
 //! Unaware of the plan and of how stages are run.
 
+mod collect;
 mod database;
 mod entry;
 mod error;
 mod fault;
 mod files;
+mod holds;
 mod journal;
 mod kept;
 mod lookup;
@@ -33,11 +37,13 @@ mod mend;
 mod owner;
 mod query;
 mod record;
+mod remote;
 mod rows;
 mod staging;
 mod store;
 mod ticket;
 mod tree;
+mod verify;
 
 use std::collections::HashMap;
 use std::io;
@@ -48,6 +54,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rusqlite::{Connection, TransactionBehavior};
 use serde_json::{Map, Value};
 
+pub use collect::{Collection, Keep, Reason};
 pub use entry::{Divergence, Entry, Origin, Outputs, Provenance};
 pub use error::CacheError;
 pub use fault::Point;
@@ -55,8 +62,10 @@ pub use files::FileDigests;
 pub use lookup::Recorded;
 pub use owner::{Owner, host};
 pub use query::Found;
+pub use remote::{Pulled, Pushed, Remote, RemoteError, Step, Wanted};
 pub use store::{Artifact, Health, Manifest, ManifestFile, Store};
-pub use ticket::{Lookup, Sealed, Ticket};
+pub use ticket::{Lookup, Sealed, Ticket, Trial};
+pub use verify::{Fault, Flaw, Leftover, Verification};
 
 use crate::digest::Digest;
 use error::at;
@@ -78,6 +87,10 @@ pub struct Cache {
     /// Made when the first stage is to run.
     session: Option<Arc<Session>>,
     watch: Watch,
+    /// Where results are looked for that are not here, and brought when they are recorded.
+    remote: Option<Arc<Remote>>,
+    /// Those that are on their way there.
+    uploads: Option<remote::Uploads>,
     /// Read when the first key is looked up.
     index: Option<Index>,
 }
@@ -117,7 +130,8 @@ impl Cache {
         let store = Arc::new(Store::new(&directory));
         let (identity, watch) = (mend::identity(&path), Watch::new(directory.join("staging")));
         let (files, session, index) = (Arc::default(), None, None);
-        Ok(Cache { directory, connection, identity, store, files, session, watch, index })
+        let (remote, uploads) = (None, None);
+        Ok(Cache { directory, connection, identity, store, files, session, watch, remote, uploads, index })
     }
 
     /// The work directory, as an absolute path.

@@ -1,5 +1,7 @@
 //! What can be asked of the action cache: finished stages, what made an artifact, what a digest stands for.
 
+use std::collections::HashMap;
+
 use super::entry::{Divergence, Entry};
 use super::error::CacheError;
 use super::store::Artifact;
@@ -23,6 +25,15 @@ impl Cache {
     /// If the database fails.
     pub fn last_key(&self, experiment: &str, stage: &str) -> Result<Option<String>, CacheError> {
         rows::last_key(&self.connection, experiment, stage).map_err(|source| self.problem(source))
+    }
+
+    /// Under which key each stage of an experiment was last finished or found, by its name.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn last(&self, experiment: &str) -> Result<HashMap<String, Digest>, CacheError> {
+        rows::last(&self.connection, experiment).map_err(|source| self.problem(source))
     }
 
     /// Name, kind and duration in seconds of every finished stage, oldest first.

@@ -1,8 +1,11 @@
 //! Writing what a stage made into the action cache, in one transaction with everything else that waits.
 
+use std::path::PathBuf;
+
 use super::entry::{Divergence, Entry, Outputs, Provenance};
 use super::error::CacheError;
 use super::fault::{Point, reach};
+use super::owner::host;
 use super::store::Artifact;
 use super::ticket::Sealed;
 use super::{Cache, JOURNAL, journal, now, rows};
@@ -68,6 +71,9 @@ impl Cache {
             Ok(results)
         })?;
         reach(Point::Recorded);
+        // What came first under these keys is relied on from now on.
+        let firsts = results.iter().zip(&finished).filter(|(result, (sealed, _))| **result != outputs(sealed));
+        self.store.holds.hold(firsts.flat_map(|(result, _)| result.values().copied()))?;
         let index = self.index()?;
         for (((sealed, provenance), stamps), result) in finished.iter().zip(stamps).zip(&results) {
             for (artifact, stamp) in sealed.artifacts.values().zip(stamps) {
@@ -76,17 +82,41 @@ impl Cache {
             }
             index.results.insert(sealed.key.fingerprint, (result.clone(), provenance.cpu));
         }
+        self.write_through(&finished, &results);
         Ok(results)
     }
 
-    /// Takes an artifact out of the store that was found damaged while it was read.
+    /// Takes an artifact out of the store that was found damaged while it was read. Returns where it is then.
     ///
     /// # Errors
     ///
     /// If it cannot be moved, or the database fails.
-    pub fn set_aside(&mut self, artifact: &Digest) -> Result<(), CacheError> {
+    pub fn set_aside(&mut self, artifact: &Digest) -> Result<Option<PathBuf>, CacheError> {
         self.index()?.checked.insert(*artifact, false);
         self.store.set_aside(artifact)
+    }
+
+    /// Notes that a result came out differently when its stage was executed again, unless that is noted
+    /// already.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub fn diverged(
+        &mut self,
+        fingerprint: &Digest,
+        slot: &str,
+        first: &Digest,
+        later: &Digest,
+    ) -> Result<(), CacheError> {
+        let (slot, host) = (slot.to_string(), host());
+        let found = Divergence { fingerprint: *fingerprint, slot, first: *first, later: *later, found: now(), host };
+        let same =
+            |known: &Divergence| Divergence { found: found.found, host: found.host.clone(), ..known.clone() } == found;
+        self.write(|connection| match rows::divergences(connection)?.iter().any(same) {
+            true => Ok(()),
+            false => rows::insert_divergence(connection, &found),
+        })
     }
 
     /// Remembers under which key each stage of an experiment was last finished or found.

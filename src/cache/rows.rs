@@ -1,6 +1,6 @@
 //! The SQL of the action cache: rows in, rows out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -63,6 +63,16 @@ pub(super) fn stamps(connection: &Connection) -> Result<HashMap<Digest, Digest>>
     Ok(stamps.into_iter().collect())
 }
 
+/// The artifacts that results name.
+pub(super) fn named(connection: &Connection) -> Result<HashSet<Digest>> {
+    Ok(all(connection, "SELECT DISTINCT artifact FROM outputs", |row| digest(row, 0))?.into_iter().collect())
+}
+
+/// Whether SQLite finds every page and index of the database sound.
+pub(super) fn check(connection: &Connection) -> Result<bool> {
+    connection.query_row("PRAGMA quick_check(1)", [], |row| Ok(row.get_ref(0)?.as_str()? == "ok"))
+}
+
 pub(super) fn update_stamp(connection: &Connection, artifact: &Digest, stamp: &Digest) -> Result<()> {
     let mut statement = connection.prepare_cached("UPDATE artifacts SET stamp = ?2 WHERE digest = ?1")?;
     statement.execute(params![artifact.to_string(), stamp.to_string()]).map(drop)
@@ -118,6 +128,32 @@ pub(super) fn insert_entry(
         statement.execute(params![text, slot, artifact.to_string()])?;
     }
     Ok(())
+}
+
+/// Removes an entry with all that belongs to it. Its key stays if it is the last one of a stage, for that
+/// explains what changed since.
+pub(super) fn remove_entry(connection: &Connection, fingerprint: &Digest) -> Result<()> {
+    let text = fingerprint.to_string();
+    for sql in [
+        "DELETE FROM outputs WHERE fingerprint = ?1",
+        "DELETE FROM entries WHERE fingerprint = ?1",
+        "DELETE FROM divergences WHERE fingerprint = ?1",
+        "DELETE FROM keys WHERE fingerprint = ?1 AND NOT EXISTS (SELECT 1 FROM last WHERE last.fingerprint = ?1)",
+    ] {
+        connection.prepare_cached(sql)?.execute([&text])?;
+    }
+    Ok(())
+}
+
+/// Removes what is known of artifacts that no result names.
+pub(super) fn remove_unnamed(connection: &Connection) -> Result<()> {
+    let sql = "DELETE FROM artifacts WHERE NOT EXISTS (SELECT 1 FROM outputs WHERE artifact = digest)";
+    connection.execute(sql, []).map(drop)
+}
+
+/// Fingerprint → the session that runs the stage, of all claims.
+pub(super) fn claims(connection: &Connection) -> Result<Vec<(Digest, String)>> {
+    all(connection, "SELECT fingerprint, session FROM claims", |row| Ok((digest(row, 0)?, row.get(1)?)))
 }
 
 /// The session that runs a stage.

@@ -80,6 +80,11 @@ impl Session {
         self.directory.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
+    /// Its directory.
+    pub fn place(&self) -> &Path {
+        &self.directory
+    }
+
     /// Makes an empty directory that no other stage has.
     pub fn directory(&self) -> Result<PathBuf, CacheError> {
         let directory = self.directory.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());

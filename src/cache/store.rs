@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{CacheError, at};
 use super::fault::{Point, reach};
+use super::holds::Holds;
 use super::tree::{Item, Links, walk};
 use crate::digest::Digest;
 
@@ -75,11 +76,26 @@ pub struct Store {
     damaged: PathBuf,
     /// What this process has hashed: it is not hashed again.
     verified: Mutex<HashSet<Digest>>,
+    pub(super) holds: Holds,
+}
+
+/// An artifact as it lies there, before its files are hashed.
+pub(super) struct Outline {
+    /// Sizes, times and inodes of its files, as [`Store::stamp`] gives them.
+    pub stamp: Digest,
+    /// Its files, with what the manifest says of each.
+    pub files: Vec<(Item, ManifestFile)>,
 }
 
 impl Store {
     pub(super) fn new(work: &Path) -> Store {
-        Store { store: work.join("store"), damaged: work.join("damaged"), verified: Mutex::default() }
+        let (store, damaged) = (work.join("store"), work.join("damaged"));
+        Store { store, damaged, verified: Mutex::default(), holds: Holds::new(work) }
+    }
+
+    /// The directory that holds all artifacts.
+    pub(super) fn root(&self) -> &Path {
+        &self.store
     }
 
     /// Where the artifact is, if it is there.
@@ -91,18 +107,39 @@ impl Store {
     /// Sizes, times and inodes of an artifact's files as one digest: as long as it stays the same,
     /// nothing was written there. `None` if the artifact is not there.
     pub fn stamp(&self, digest: &Digest) -> Option<Digest> {
-        let mut text = String::new();
-        for Item { relative, stat, .. } in walk(&self.path(digest), Links::Report).ok()? {
-            let name = String::from_utf8_lossy(&relative);
-            text.push_str(&format!("{name}\0{} {} {} {}\n", stat.size, stat.inode, stat.modified, stat.changed));
-        }
-        Some(Digest::of(text.as_bytes()))
+        Some(stamp(&walk(&self.path(digest), Links::Report).ok()?))
+    }
+
+    /// What the manifest of an artifact says, next to what lies there; or what is wrong, as far as it shows
+    /// before the files are hashed. An error is one of reading.
+    pub(super) fn outline(&self, digest: &Digest) -> io::Result<Result<Outline, String>> {
+        outline(&self.path(digest), digest)
+    }
+
+    /// The artifact that a directory would be. Its files are made read-only and hashed; nothing is moved.
+    pub(super) fn named(&self, directory: &Path, slot: &str, kind: &str) -> Result<Artifact, CacheError> {
+        self.manifest_of(directory, slot, kind).map(|(artifact, _)| artifact)
     }
 
     /// Makes the directory `staged`, which is on the same file system, an artifact of `kind`: hashes its
     /// files, then moves it into the store. What is there after a crash need not be whole, so no row may
     /// name it before [`Store::sync`].
     pub(super) fn adopt(&self, staged: &Path, slot: &str, kind: &str) -> Result<Artifact, CacheError> {
+        let (artifact, text) = self.manifest_of(staged, slot, kind)?;
+        reach(Point::FilesHashed);
+        let digest = artifact.digest;
+        write_sealed(&staged.join(MANIFEST), &text).map_err(at("seal", staged))?;
+        reach(Point::ManifestWritten);
+        // Before it is looked for: an equal one that is there must not be collected any more.
+        self.holds.hold([digest])?;
+        self.place(staged, &digest)?;
+        reach(Point::Moved);
+        self.verified.lock().expect("no panic while it is locked").insert(digest);
+        Ok(artifact)
+    }
+
+    /// The artifact that a directory would be, and the text of its manifest.
+    fn manifest_of(&self, staged: &Path, slot: &str, kind: &str) -> Result<(Artifact, String), CacheError> {
         let items = walk(staged, Links::Report).map_err(at("read", staged))?;
         let names = file_names(&items).map_err(|problem| CacheError::Output { slot: slot.to_string(), problem })?;
         let sealed: io::Result<Vec<ManifestFile>> = match items.as_slice() {
@@ -111,16 +148,9 @@ impl Store {
         };
         let files: BTreeMap<String, ManifestFile> =
             names.into_iter().zip(sealed.map_err(at("seal", staged))?).collect();
-        reach(Point::FilesHashed);
         let bytes = files.values().map(|file| file.size).sum();
         let text = Manifest { schema: SCHEMA, kind: kind.to_string(), files }.text();
-        let digest = Digest::of(text.as_bytes());
-        write_sealed(&staged.join(MANIFEST), &text).map_err(at("seal", staged))?;
-        reach(Point::ManifestWritten);
-        self.place(staged, &digest)?;
-        reach(Point::Moved);
-        self.verified.lock().expect("no panic while it is locked").insert(digest);
-        Ok(Artifact { digest, kind: kind.to_string(), bytes })
+        Ok((Artifact { digest: Digest::of(text.as_bytes()), kind: kind.to_string(), bytes }, text))
     }
 
     /// Brings artifacts to the disk, with all names that lead to them: after it returns, no crash of the
@@ -181,19 +211,20 @@ impl Store {
         }
     }
 
-    /// Moves what is in the place of an artifact to `damaged/`, for someone to look at.
-    pub(super) fn set_aside(&self, digest: &Digest) -> Result<(), CacheError> {
+    /// Moves what is in the place of an artifact to `damaged/`, for someone to look at. Returns where it is
+    /// then, if there was something.
+    pub(super) fn set_aside(&self, digest: &Digest) -> Result<Option<PathBuf>, CacheError> {
         self.verified.lock().expect("no panic while it is locked").remove(digest);
         let place = self.path(digest);
         fs::create_dir_all(&self.damaged).map_err(at("create", &self.damaged))?;
         let free = (1..).map(|number| self.damaged.join(format!("{}-{number}", digest.hex())));
         let target = free.into_iter().find(|target| !target.exists()).expect("a number is free");
-        match fs::rename(&place, &target) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            moved => moved.map_err(at("set aside", &place))?,
-        }
+        let aside = match fs::rename(&place, &target) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            moved => moved.map(|()| Some(target)).map_err(at("set aside", &place))?,
+        };
         reach(Point::SetAside);
-        Ok(())
+        Ok(aside)
     }
 
     /// Hashes every file of an artifact, whether it was done before or not.
@@ -205,8 +236,13 @@ impl Store {
     /// The manifest of an artifact.
     pub(super) fn manifest(&self, digest: &Digest) -> Result<Manifest, CacheError> {
         let path = self.path(digest).join(MANIFEST);
-        let text = fs::read(&path).map_err(at("read", &path))?;
-        serde_json::from_slice(&text).map_err(io::Error::other).map_err(at("read", &path))
+        serde_json::from_slice(&self.manifest_text(digest)?).map_err(io::Error::other).map_err(at("read", &path))
+    }
+
+    /// The bytes of the manifest, of which the digest is the name of the artifact.
+    pub(super) fn manifest_text(&self, digest: &Digest) -> Result<Vec<u8>, CacheError> {
+        let path = self.path(digest).join(MANIFEST);
+        fs::read(&path).map_err(at("read", &path))
     }
 }
 
@@ -266,22 +302,48 @@ fn sync_file_system(path: &Path) -> bool {
     }
 }
 
+/// See [`Store::stamp`].
+fn stamp(items: &[Item]) -> Digest {
+    let mut text = String::new();
+    for Item { relative, stat, .. } in items {
+        let name = String::from_utf8_lossy(relative);
+        text.push_str(&format!("{name}\0{} {} {} {}\n", stat.size, stat.inode, stat.modified, stat.changed));
+    }
+    Digest::of(text.as_bytes())
+}
+
+/// See [`Store::outline`].
+fn outline(directory: &Path, digest: &Digest) -> io::Result<Result<Outline, String>> {
+    let text = match fs::read(directory.join(MANIFEST)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err("it has no manifest".to_string())),
+        text => text?,
+    };
+    if Digest::of(&text) != *digest {
+        return Ok(Err("its manifest is not the one that it is named after".to_string()));
+    }
+    let mut manifest: Manifest = serde_json::from_slice(&text).map_err(io::Error::other)?;
+    let items = walk(directory, Links::Report)?;
+    let stamp = stamp(&items);
+    let mut files = Vec::with_capacity(manifest.files.len());
+    for item in items.into_iter().filter(|item| item.relative != MANIFEST.as_bytes()) {
+        let name = String::from_utf8_lossy(&item.relative).into_owned();
+        let Some(file) = manifest.files.remove(&name) else {
+            return Ok(Err(format!("`{name}` is not in its manifest")));
+        };
+        if item.stat.size as u64 != file.size || item.link {
+            return Ok(Err(format!("`{name}` has {} bytes instead of {}", item.stat.size, file.size)));
+        }
+        files.push((item, file));
+    }
+    Ok(match manifest.files.first_key_value() {
+        Some((name, _)) => Err(format!("`{name}` is missing")),
+        None => Ok(Outline { stamp, files }),
+    })
+}
+
 /// Whether the manifest has the digest, and the files are those of the manifest.
 fn is_intact(directory: &Path, digest: &Digest) -> io::Result<bool> {
-    let text = fs::read(directory.join(MANIFEST))?;
-    if Digest::of(&text) != *digest {
-        return Ok(false);
-    }
-    let manifest: Manifest = serde_json::from_slice(&text).map_err(io::Error::other)?;
-    let mut items = walk(directory, Links::Report)?;
-    items.retain(|item| item.relative != MANIFEST.as_bytes());
-    if items.len() != manifest.files.len() {
-        return Ok(false);
-    }
-    let same = |item: &Item| -> io::Result<bool> {
-        let name = String::from_utf8_lossy(&item.relative);
-        let Some(file) = manifest.files.get(name.as_ref()) else { return Ok(false) };
-        Ok(item.stat.size as u64 == file.size && Digest::of_file(&item.path)? == file.digest)
-    };
-    Ok(items.par_iter().map(same).collect::<io::Result<Vec<bool>>>()?.into_iter().all(|same| same))
+    let Ok(Outline { files, .. }) = outline(directory, digest)? else { return Ok(false) };
+    let same = |(item, file): &(Item, ManifestFile)| Ok(Digest::of_file(&item.path)? == file.digest);
+    Ok(files.par_iter().map(same).collect::<io::Result<Vec<bool>>>()?.into_iter().all(|same| same))
 }

@@ -71,11 +71,49 @@ pub enum Command {
     Status(Status),
     /// Show what a stage wrote to its standard error.
     Log(OneStage),
+    /// Check that everything in the work directory is as it was left, or comes out the same again.
+    ///
+    /// Every file of the store is hashed and compared with the digest under which it is kept, and rows,
+    /// artifacts and journal with one another. What is damaged is set aside, and the next `exec` that needs it
+    /// makes it again. With experiments, only what they use is looked at.
+    ///
+    /// With `--rerun`, finished stages of an experiment are executed again in a scratch directory, and their
+    /// outputs compared with those in the store: by their bytes, and where those differ, by their values. The
+    /// store is left as it is; a difference is noted in the database.
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(Verify),
+    /// Compare two arms, experiments, runs, settings or stores: stages, params, inputs and results.
+    ///
+    /// Stages are the same if they have the same path: seed, step and name, and the arm where none is named.
+    /// What differs is said in the words of `plan`, from A to B; then the results that differ, side by side.
+    #[command(after_help = DIFF_EXAMPLES)]
+    Diff(Diff),
+    /// List what nothing keeps any more, and delete it if asked to.
+    ///
+    /// Kept is what the experiments use (those of `experiments/` if none are named), what their stages came to
+    /// last under other settings, what runs with a name came to (`exec --name`), what is young, what stages use
+    /// now, and everything of which kept results were made. All else is listed with its size and why it would
+    /// go; nothing is deleted without `--delete`. Runs may go on meanwhile.
+    #[command(after_help = GC_EXAMPLES)]
+    Gc(Gc),
     /// Write the samples of a finished stage as LLaVA-style JSON, for any trainer.
     ///
     /// Every sample keeps its `id`, and the order is that of the dataset.
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(Export),
+    /// Bring finished stages to a remote cache.
+    ///
+    /// All of the work directory, or those that experiments name. Files go there once, by their digest; an
+    /// interrupted push goes on where it was. The first result under a key stays: one that came out differently
+    /// here is reported and recorded, never overwritten.
+    #[command(after_help = REMOTE_HELP)]
+    Push(Push),
+    /// Bring finished stages here from a remote cache.
+    ///
+    /// All that it has, or those that experiments name, as far as it has them. Every byte is checked by its
+    /// digest before it is used. A result keeps where it comes from and what it cost.
+    #[command(after_help = REMOTE_HELP)]
+    Pull(Pull),
     /// List what stages can compute on here, check that a device computes right, or measure how fast.
     #[command(after_help = DEVICES_EXAMPLES)]
     Devices(Devices),
@@ -95,6 +133,24 @@ Examples:
   runner exec experiments/table3.yaml --set suite.pool_budget=800 --set train.epochs=3
   runner exec experiments/ --name paper --keep-going --trace paper.json
   runner exec experiments/table3.yaml --only Random/s0/t2/train   only this and what it needs";
+
+const REMOTE_HELP: &str = "\
+Examples:
+  runner push --remote s3://lab/runner                      everything in the work directory
+  runner push experiments/table3.yaml --remote file:///shared/runner
+  runner pull experiments/table3.yaml                       with RUNNER_REMOTE set
+  runner exec experiments/table3.yaml --remote s3://lab/runner
+                                                            pull what is there, push what is made
+
+Who you are comes from the environment and goes no further:
+  s3://bucket/prefix     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION; for servers of
+                         other makers AWS_ENDPOINT_URL, and AWS_ALLOW_HTTP=true without encryption
+  gs://bucket/prefix     GOOGLE_APPLICATION_CREDENTIALS, the file of a service account
+  az://container/prefix  AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN
+  file:///folder         a folder, such as one on a shared file system
+
+Whoever may write to a remote is trusted: it is believed what result belongs to a key, though never which bytes
+belong to a digest.";
 
 const PLAN_EXAMPLES: &str = "\
 Examples:
@@ -123,6 +179,33 @@ Examples:
   runner devices --measure llava-1.5-7b/ --precision bf16
                                                  samples per second with a model of that config.json";
 
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  runner verify                                  every byte of the store
+  runner verify experiments/table3.yaml          what this experiment uses
+  runner verify --rerun experiments/table3.yaml  the quickest stage of each kind once more
+  runner verify --rerun experiments/table3.yaml --only Random/s0/t2/train --tolerance 1e-5
+  runner verify --rerun experiments/table3.yaml --sample 20 --seed 7
+
+Exit codes: 0 all is well, 1 something is damaged, missing or failed, 3 a stage came out differently.";
+
+const GC_EXAMPLES: &str = "\
+Examples:
+  runner gc                                      what would go
+  runner gc --delete                             the same, deleted
+  runner gc experiments/table3.yaml --keep-days 0 --delete
+                                                 all but what this experiment uses
+  runner gc --suite full --keep-days 90          with what `--suite full` uses, and longer";
+
+const DIFF_EXAMPLES: &str = "\
+Examples:
+  runner diff experiments/table2.yaml:Random experiments/table2.yaml:Adapt-∞
+  runner diff experiments/table2.yaml experiments/table3.yaml --only evaluate
+  runner diff experiments/table3.yaml --with train.epochs=3
+                                                 as it is, and with another setting
+  runner diff paper paper-again                  two runs, by `exec --name`
+  runner diff experiments/table3.yaml --store .runner --against /other/.runner";
+
 const LS_EXAMPLES: &str = "\
 Examples:
   runner ls                 everything, oldest first
@@ -143,6 +226,11 @@ pub struct Exec {
     pub store: Store,
     #[command(flatten)]
     pub changes: Changes,
+    #[command(flatten)]
+    pub remote: RemoteOption,
+    /// Take results from the remote, but bring none there.
+    #[arg(long)]
+    pub remote_read_only: bool,
     /// How many processor cores to use [default: all].
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
@@ -172,6 +260,47 @@ pub struct Exec {
     /// Write the tables to `results/` as goldens.
     #[arg(long, conflicts_with_all = ["check", "set", "suite", "seeds"])]
     pub bless: bool,
+    #[command(flatten)]
+    pub format: FormatOption,
+}
+
+#[derive(Debug, Args)]
+pub struct RemoteOption {
+    /// A cache to share with other machines: `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` or
+    /// `file:///folder`. `runner push --help` says how it knows who you are.
+    #[arg(long, value_name = "URL", env = "RUNNER_REMOTE", hide_env_values = true)]
+    pub remote: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Push {
+    /// Experiment files, or folders of them [default: all finished stages].
+    #[arg(value_name = "EXPERIMENT")]
+    pub experiments: Vec<PathBuf>,
+    #[command(flatten)]
+    pub remote: RemoteOption,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub changes: Changes,
+    /// Look for every file in the remote, also where it has the result already, and bring what it lost.
+    #[arg(long)]
+    pub again: bool,
+    #[command(flatten)]
+    pub format: FormatOption,
+}
+
+#[derive(Debug, Args)]
+pub struct Pull {
+    /// Experiment files, or folders of them [default: all that the remote has].
+    #[arg(value_name = "EXPERIMENT")]
+    pub experiments: Vec<PathBuf>,
+    #[command(flatten)]
+    pub remote: RemoteOption,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub changes: Changes,
     #[command(flatten)]
     pub format: FormatOption,
 }
@@ -296,6 +425,105 @@ pub struct Devices {
     pub repeats: u16,
     #[command(flatten)]
     pub format: FormatOption,
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Experiment files, or folders of them [default: everything in the work directory].
+    #[arg(value_name = "EXPERIMENT")]
+    pub experiments: Vec<PathBuf>,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub changes: Changes,
+    /// Execute finished stages again and compare what they make: without a choice, the quickest of each kind.
+    #[arg(long, requires = "experiments")]
+    pub rerun: bool,
+    /// Execute this stage. Can be repeated.
+    #[arg(long, value_name = "STAGE", requires = "rerun")]
+    pub only: Vec<String>,
+    /// Execute so many stages, drawn at random.
+    #[arg(long, value_name = "N", requires = "rerun", conflicts_with_all = ["only", "all"])]
+    pub sample: Option<usize>,
+    /// What the draw depends on.
+    #[arg(long, value_name = "SEED", requires = "sample", default_value_t = 0)]
+    pub seed: u64,
+    /// Execute every stage.
+    #[arg(long, requires = "rerun", conflicts_with = "only")]
+    pub all: bool,
+    /// Numbers a and b count as equal if |a - b| <= T · max(1, |a|, |b|).
+    #[arg(long, value_name = "T", requires = "rerun", default_value_t = 0.0, value_parser = not_negative)]
+    pub tolerance: f64,
+    #[command(flatten)]
+    pub machine: Machine,
+    #[command(flatten)]
+    pub format: FormatOption,
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
+    number.ok_or_else(|| "a number of at least 0 is needed".to_string())
+}
+
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// A: an experiment file, one of its arms as FILE:ARM, or a run by its name or id.
+    #[arg(value_name = "A")]
+    pub first: String,
+    /// B [default: A, with `--with` or `--against`].
+    #[arg(value_name = "B")]
+    pub second: Option<String>,
+    #[command(flatten)]
+    pub store: Store,
+    /// The work directory of B.
+    #[arg(long, value_name = "DIR")]
+    pub against: Option<PathBuf>,
+    #[command(flatten)]
+    pub changes: Changes,
+    /// Change a param or any other part of B alone, as `--set` does for both. Can be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub with: Vec<String>,
+    /// Only stages that are called so: any segments of their paths, such as `t2/train`.
+    #[arg(long, value_name = "STAGE")]
+    pub only: Option<String>,
+    /// List every stage and every result.
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub format: FormatOption,
+}
+
+#[derive(Debug, Args)]
+pub struct Gc {
+    /// Experiment files, or folders of them, whose results are kept [default: `experiments/`, if it is there].
+    #[arg(value_name = "EXPERIMENT")]
+    pub experiments: Vec<PathBuf>,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub changes: Changes,
+    /// Keep whatever is younger.
+    #[arg(long, value_name = "DAYS", default_value_t = 30.0, value_parser = not_negative)]
+    pub keep_days: f64,
+    /// Delete what is listed.
+    #[arg(long)]
+    pub delete: bool,
+    #[command(flatten)]
+    pub format: FormatOption,
+}
+
+/// What stages may use when they are executed again.
+#[derive(Debug, Args)]
+pub struct Machine {
+    /// How many processor cores to use [default: all].
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// Where accelerated stages compute, as for `exec`.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: Request,
+    /// How many stages may share a CUDA device.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub per_device: u16,
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@ use super::devices::Available;
 use super::failure::{Exit, Failure};
 use super::many::{self, Sharing};
 use super::records::Recorder;
+use super::remote;
 use super::report::{self, Rendered};
 use super::workspace::Workspace;
 use crate::console::{self, Console, diagnostics};
@@ -26,16 +27,28 @@ use crate::text::{count, ticked_list};
 /// Runs what the command line asks for.
 pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
     let mut workspace = Workspace::new(&arguments.store.directory);
+    let interrupt = catch_signals()?;
+    let result = exec_in(&mut workspace, arguments, registry, &interrupt);
+    remote::end_uploads(&mut workspace, arguments.format.format, &interrupt)?;
+    result
+}
+
+fn exec_in(
+    workspace: &mut Workspace,
+    arguments: &Exec,
+    registry: &Registry,
+    interrupt: &AtomicBool,
+) -> Result<Exit, Failure> {
     // What is wrong with a work directory that is there is not blamed on the experiment.
     if workspace.directory().exists() {
         workspace.cache()?;
     }
     // Everything is planned before anything runs: a mistake in the last experiment is told at once.
-    let (plans, exit) = plans(arguments, &mut workspace, registry)?;
+    let (plans, exit) = plans(arguments, workspace, registry)?;
     let available = Available::here();
     let devices = available.pool(&arguments.device, usize::from(arguments.per_device))?;
     plans.iter().try_for_each(|(_, plan)| available.check(plan))?;
-    let interrupt = catch_signals()?;
+    remote::attach(workspace, &arguments.remote, arguments.remote_read_only)?;
     let executor = ChildProcess::this_program().context("cannot find this program")?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = arguments.jobs.map_or(cores, usize::from);
@@ -58,10 +71,10 @@ pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
 /// What the experiments of one command have in common.
 struct Session<'a> {
     arguments: &'a Exec,
-    workspace: Workspace,
+    workspace: &'a mut Workspace,
     executor: ChildProcess,
     options: Options,
-    interrupt: Arc<AtomicBool>,
+    interrupt: &'a AtomicBool,
     recorder: &'a mut Recorder,
 }
 
@@ -152,7 +165,7 @@ fn only(plan: &Plan, names: &[String]) -> Result<Plan, Failure> {
 }
 
 /// A flag that the first Ctrl-C or termination signal sets; a second one ends the program at once.
-fn catch_signals() -> Result<Arc<AtomicBool>, Failure> {
+pub fn catch_signals() -> Result<Arc<AtomicBool>, Failure> {
     let interrupt = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         let again =

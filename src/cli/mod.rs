@@ -4,20 +4,28 @@ mod accelerators;
 mod arguments;
 mod child;
 mod devices;
+mod diff;
 mod estimates;
 mod exec;
 mod export;
 mod failure;
 mod figures;
+mod gc;
 mod many;
 mod plan;
 mod records;
+mod remote;
 mod report;
+mod rerun;
+mod runs;
 mod show;
+mod sides;
 mod stages;
 mod status;
 mod tables;
 mod trace;
+mod used;
+mod verify;
 mod workspace;
 
 use std::process::ExitCode;
@@ -44,7 +52,12 @@ pub fn main() -> ExitCode {
         Command::Show(arguments) => show::show(arguments),
         Command::Status(arguments) => status::status(arguments),
         Command::Log(arguments) => plan::log(arguments, &registry),
+        Command::Verify(arguments) => verify::verify(arguments, &registry),
+        Command::Diff(arguments) => diff::diff(arguments, &registry),
+        Command::Gc(arguments) => gc::gc(arguments, &registry),
         Command::Export(arguments) => export::export(arguments, &registry),
+        Command::Push(arguments) => remote::push(arguments, &registry),
+        Command::Pull(arguments) => remote::pull(arguments, &registry),
         Command::Devices(arguments) => accelerators::devices(arguments),
         Command::Stages(arguments) => stages::stages(arguments.kind.as_deref(), &registry),
         Command::Stage { call } => Ok(child::stage(call)),

@@ -46,7 +46,7 @@ fn row(entry: &Entry) -> [String; 6] {
 }
 
 /// Lines with columns as wide as their widest cell.
-fn columns<const N: usize>(head: &[String; N], rows: &[[String; N]]) -> String {
+pub fn columns<const N: usize>(head: &[String; N], rows: &[[String; N]]) -> String {
     let width = |cell: &String| ::console::measure_text_width(cell);
     let widths: [usize; N] =
         std::array::from_fn(|column| rows.iter().chain([head]).map(|row| width(&row[column])).max().unwrap_or(0));

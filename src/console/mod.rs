@@ -4,6 +4,7 @@
 //! are run and of what they compute.
 
 pub mod diagnostics;
+mod gauge;
 mod lines;
 mod live;
 
@@ -12,6 +13,7 @@ use std::io::{self, IsTerminal, Write};
 use console::style;
 
 use crate::scheduler::Event;
+pub use gauge::Gauge;
 use live::Live;
 
 /// How a run is told.
@@ -37,7 +39,7 @@ enum Mode {
 impl Console {
     /// A console for one run.
     pub fn new(format: Format) -> Console {
-        let terminal = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let terminal = is_terminal();
         let mode = match format {
             Format::Json => Mode::Json,
             Format::Text if terminal => Mode::Live(Live::new()),
@@ -61,6 +63,11 @@ impl Console {
             },
         }
     }
+}
+
+/// Whether the standard error is a terminal that can show progress.
+fn is_terminal() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// Writes a result to the standard output. A reader that has gone, such as `head`, is no error.

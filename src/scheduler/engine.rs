@@ -48,6 +48,11 @@ pub(super) struct Running {
     pub log: PathBuf,
     /// The share of its work that is done, by its own account.
     pub done: f64,
+    /// That it runs, where this is told only when its result is not in the remote.
+    pub unsaid: Option<Event>,
+    /// Bytes of its result that come from the remote, and those that are here.
+    pub fetching: u64,
+    pub fetched: u64,
 }
 
 /// What a stage takes of the machine.
@@ -75,6 +80,8 @@ pub(super) struct Engine<'a> {
     pub failures: Vec<StageFailure>,
     /// How long the stages took that ran, in seconds.
     pub walls: BTreeMap<StageIndex, f64>,
+    /// Stages whose result came from the remote.
+    pub pulled: BTreeSet<StageIndex>,
     /// Asked for when the first stage runs.
     pub origin: Option<Origin>,
     pub stopping: bool,
@@ -104,6 +111,7 @@ impl<'a> Engine<'a> {
             running: BTreeMap::new(),
             failures: Vec::new(),
             walls: BTreeMap::new(),
+            pulled: BTreeSet::new(),
             origin: None,
             stopping: false,
         };
@@ -304,18 +312,23 @@ impl Engine<'_> {
         stop: &'scope AtomicBool,
         news: &Sender<News>,
     ) -> Result<(), CacheError> {
+        let mut unsaid = None;
         if !self.is_begun(stage) {
             let told = self.shards.told(stage);
             let key = self.told_key(stage, &key);
             let (reasons, fingerprint) = (self.reasons(told, key)?, key.fingerprint);
             let (name, kind) = (self.plan[told].name().to_string(), self.plan[told].kind.clone());
-            (self.events)(Event::Started { stage: name, kind, device: share.device, reasons, fingerprint });
+            unsaid = Some(Event::Started { stage: name, kind, device: share.device, reasons, fingerprint });
+        }
+        if !ticket.has_remote() {
+            unsaid.take().into_iter().for_each(&mut *self.events);
         }
         if self.plan[stage].execution.checkpoint_every.is_some() {
             self.cache.sweep_kept()?;
         }
         let work = self.work(stage, share, &key, ticket);
-        self.running.insert(stage, Running { share, since: Instant::now(), log: work.log.clone(), done: 0.0 });
+        let (since, log) = (Instant::now(), work.log.clone());
+        self.running.insert(stage, Running { share, since, log, done: 0.0, unsaid, fetching: 0, fetched: 0 });
         self.states.set(stage, State::Running(key.fingerprint));
         let reporter = Reporter { stage, news: news.clone() };
         scope.spawn(move || {
@@ -425,6 +438,10 @@ impl Engine<'_> {
                     summary.ran += 1;
                     let fingerprint = *fingerprint;
                     summary.cpu += self.cache.cpu(&fingerprint)? - self.cpu_of_shards(stage)?;
+                }
+                State::Done { fingerprint, ran: false, .. } if self.pulled.contains(&stage) => {
+                    summary.pulled += 1;
+                    summary.saved += self.cache.cpu(fingerprint)?;
                 }
                 State::Done { fingerprint, ran: false, .. } => {
                     summary.fresh += 1;

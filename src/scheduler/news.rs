@@ -10,7 +10,7 @@ use super::log::tail;
 use super::origin;
 use super::state::State;
 use super::worker::{Done, Trouble};
-use crate::cache::{CacheError, Provenance};
+use crate::cache::{CacheError, Provenance, Step};
 use crate::digest::Digest;
 use crate::plan::StageIndex;
 use crate::stage::{Progress, Update};
@@ -28,6 +28,10 @@ pub(super) enum News {
     Update(StageIndex, Update),
     /// An attempt at a stage failed, and another follows after a pause.
     Retrying { stage: StageIndex, attempt: u32, attempts: u32, message: String, pause: Duration },
+    /// The result of a stage is being brought here from the remote.
+    Pulling(StageIndex, Step),
+    /// It is not there: the stage is executed now.
+    Missed(StageIndex),
     /// The thread of a stage is at its end.
     Ended(StageIndex, Box<Result<Done, Trouble>>),
     /// The results of these stages are on the disk.
@@ -71,6 +75,8 @@ impl Engine<'_> {
                     let stage = self.plan[stage].name().to_string();
                     (self.events)(Event::Retrying { stage, attempt, attempts, message, pause });
                 }
+                News::Pulling(stage, step) => self.pulling(stage, step),
+                News::Missed(stage) => self.missed(stage),
                 News::Ended(stage, result) => self.ended(stage, *result, committer)?,
                 News::Synced(batch) => self.done(batch)?,
                 News::Lost(batch, message) => {
@@ -166,7 +172,7 @@ impl Engine<'_> {
         let mut finished = Vec::with_capacity(batch.len());
         for Ended { stage, device, done } in batch {
             let planned = &self.plan[stage];
-            let provenance = Provenance {
+            let made = || Provenance {
                 kind: planned.kind.clone(),
                 name: planned.name().to_string(),
                 experiment: self.plan.experiment.clone(),
@@ -177,17 +183,24 @@ impl Engine<'_> {
                 device,
                 origin: origin.clone(),
             };
-            let provenance = self.with_shards(stage, provenance)?;
-            stages.push((stage, done.wall, provenance.clone()));
+            let provenance = match &done.pulled {
+                Some(pulled) => pulled.provenance.clone(),
+                None => self.with_shards(stage, made())?,
+            };
+            stages.push((stage, done.wall, provenance.clone(), done.pulled));
             finished.push((done.sealed, provenance));
         }
         let results = self.cache.record_all(finished)?;
         let mut news = false;
-        for ((stage, own, provenance), outputs) in stages.into_iter().zip(results) {
+        for ((stage, own, provenance, pulled), outputs) in stages.into_iter().zip(results) {
             let State::Running(fingerprint) = self.states[stage] else {
                 unreachable!("a stage ended that did not run")
             };
             self.running.remove(&stage);
+            if let Some(pulled) = pulled {
+                self.pulled(stage, fingerprint, &pulled, outputs);
+                continue;
+            }
             if self.plan[stage].execution.checkpoint_every.is_some() {
                 self.cache.drop_kept(&fingerprint);
             }

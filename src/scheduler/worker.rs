@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::executor::{Executor, Halt, Job, Usage};
 use super::log;
 use super::news::{News, Reporter};
+use super::pull::Pulled;
 use crate::cache::{CacheError, FileDigests, Health, Sealed, Store, Ticket};
 use crate::digest::Digest;
 use crate::stage::{Call, Period, Spent};
@@ -39,6 +40,8 @@ pub(super) struct Done {
     /// Seconds.
     pub wall: f64,
     pub usage: Usage,
+    /// Where it comes from, if it did not run but was in the remote.
+    pub pulled: Option<Box<Pulled>>,
     /// What executions that were cut off had spent, as far as they noted it.
     pub before: Spent,
 }
@@ -55,6 +58,9 @@ pub(super) enum Trouble {
 
 impl Work {
     pub fn perform(self, executor: &dyn Executor, reporter: &Reporter, stop: &AtomicBool) -> Result<Done, Trouble> {
+        if let Some(done) = self.pull(reporter, stop)? {
+            return Ok(done);
+        }
         let damaged: Vec<Digest> =
             self.artifacts.iter().copied().filter(|artifact| self.store.verify(artifact) != Health::Intact).collect();
         if !damaged.is_empty() {
@@ -85,7 +91,7 @@ impl Work {
         };
         self.check_externals()?;
         self.check_inputs(&before)?;
-        Ok(Done { sealed: self.ticket.seal().map_err(failed)?, started, wall, usage, before: spent })
+        Ok(Done { sealed: self.ticket.seal().map_err(failed)?, started, wall, usage, before: spent, pulled: None })
     }
 
     /// Executes the stage once. The inner error is one that another attempt may overcome.
