@@ -92,13 +92,14 @@ fn a_training_killed_at_any_moment_ends_with_the_same_bytes() {
     let seed = std::env::var("RUNNER_KILLS_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(11);
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let (expected, whole) = undisturbed();
-    let (mut done, mut went_on, mut damaged) = (0, 0, 0);
+    let (mut done, mut early, mut went_on, mut damaged) = (0, 0, 0, 0);
     while done < kills {
         let project = project();
         assert!(project.output(&["exec", "e.yaml", "--only", "data"]).status.success());
         for _ in 0..random.random_range(1..4) {
             let over = killed(&project, whole.mul_f64(random.random_range(0.1..0.9)), random.random_bool(0.5));
-            done += usize::from(!over);
+            (done, early) = (done + usize::from(!over), early + usize::from(over));
+            assert!(early < 20 + 3 * kills, "the runs are over before they can be killed");
             // Every other time the newest save is not what it was, in one way or another.
             if let (Some(newest), true) = (saves(&project).pop(), random.random_bool(0.5)) {
                 let mut bytes = fs::read(&newest).unwrap();

@@ -123,7 +123,7 @@ struct Extract<'a> {
 
 /// Where vectors go.
 enum Sink {
-    Whole(Whole),
+    Whole(Box<Whole>),
     Shard(PieceWriter),
 }
 
@@ -189,7 +189,7 @@ impl Job for Extract<'_> {
         };
         let widths = [dimensions, readout.dimensions(text.hidden_size)];
         let mut sink = match shard {
-            None => Sink::Whole(Whole::create(context, count, widths, concept_layers)?),
+            None => Sink::Whole(Box::new(Whole::create(context, count, widths, concept_layers)?)),
             Some(_) => {
                 let columns = [("gradient", widths[0]), ("hidden", widths[1])];
                 Sink::Shard(PieceWriter::create(context.output(SHARD)?, &columns, concept_layers)?)
