@@ -86,6 +86,8 @@ impl Ground {
             ]),
             locations: BTreeMap::new(),
             execution: Execution::default(),
+            task: Default::default(),
+            kept: None,
         };
         let stage = registry.implementation("ingest").expect("the kind exists");
         stage.run(&Context::new(&call, &Silent)).expect("the stage runs");

@@ -73,6 +73,8 @@ impl Ground {
             externals,
             locations: BTreeMap::from([(self.images.digest, self.images.path.clone())]),
             execution: Execution::default(),
+            task: Default::default(),
+            kept: None,
         };
         let stage = self.registry.implementation(kind).expect("the kind exists");
         stage.run(&Context::new(&call, &Silent)).expect("the stage runs");

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 
 use crate::digest::Digest;
+use crate::stage::Shard;
 
 /// The format of the text below: raised when its meaning changes.
 const SCHEMA: u64 = 1;
@@ -44,6 +45,15 @@ impl Key {
             write_text(&mut text, &digest.to_string());
         }
         text.push_str("}}");
+        Key { fingerprint: Digest::of(text.as_bytes()), text }
+    }
+
+    /// The key of one shard of the stage's work. What is in a shard also depends on how samples are put
+    /// into batches, which the whole result does not.
+    pub fn shard(&self, shard: Shard, micro_batch: usize) -> Key {
+        let Shard { index, count } = shard;
+        let whole = self.text.strip_suffix('}').expect("BUG: the text of a key is an object");
+        let text = format!("{whole},\"shard\":{{\"index\":{index},\"count\":{count},\"micro_batch\":{micro_batch}}}}}");
         Key { fingerprint: Digest::of(text.as_bytes()), text }
     }
 }
@@ -307,6 +317,17 @@ mod tests {
         let old = Key::new("train", 1, &Map::new(), &BTreeMap::new());
         let new = Key::new("train", 2, &Map::new(), &BTreeMap::new());
         assert_eq!(reasons(&old, &new), ["the version of its kind changed: 1 → 2"]);
+    }
+
+    #[test]
+    fn a_shard_has_a_key_of_its_own_that_says_what_the_whole_depends_on() {
+        let whole = key(json!({"layers": [1]}), &[("pool", "p")]);
+        let shard = |index, count, micro_batch| whole.shard(Shard { index, count }, micro_batch);
+        let keys = [shard(0, 2, 32), shard(1, 2, 32), shard(0, 3, 32), shard(0, 2, 16), whole.clone()];
+        let different: std::collections::BTreeSet<Digest> = keys.iter().map(|key| key.fingerprint).collect();
+        assert_eq!(different.len(), keys.len());
+        assert!(keys[0].text.ends_with(r#""},"shard":{"index":0,"count":2,"micro_batch":32}}"#), "{}", keys[0].text);
+        assert_eq!(reasons(&whole, &keys[0]), Vec::<String>::new());
     }
 
     #[test]

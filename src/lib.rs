@@ -18,7 +18,7 @@
 //! | 8 | [`console`] | events → progress and lines; diagnostics; the only place that prints | |
 //! | 7 | [`stages`] | one file per kind: artifacts in, artifacts out | plan, cache, scheduler |
 //! | 6 | [`scheduler`] | plan, cache, executors, events | YAML, mathematics |
-//! | 5 | [`cache`] | action cache, store, stat cache | the graph |
+//! | 5 | [`cache`] | action cache, store, stat cache, remote caches | the graph |
 //! | 4 | [`fingerprint`] | the key and its explanation, one walk | files, SQLite |
 //! | 3 | [`plan`] | spec + signatures → frozen acyclic graph | cache, execution |
 //! | 2 | [`stage`] | the contract: trait, signature, context, registry | any particular kind |

@@ -14,6 +14,7 @@
 //! | `curve` | `curve.jsonl` | [`CurvePoint`] |
 //! | `metrics` | `metrics.json` | [`Metrics`] |
 //! | `answers` | `answers.jsonl` | [`Answer`] |
+//! | `shard` | what the stage kind that is split merges | [`PieceWriter`], [`Pieces`] |
 //!
 //! Concept vectors (COINCIDE) say in their summary of how many layers they are, `concept_layers`: they are as
 //! many equal parts, each with its image half before its language half ([`Vectors::language_halves`]).
@@ -24,6 +25,7 @@ pub mod compare;
 mod export;
 mod files;
 mod metrics;
+mod piece;
 mod pool;
 mod rows;
 mod samples;
@@ -32,6 +34,7 @@ pub use columns::{Clusters, Influences, Scores, SweepPoint, Vectors, align};
 pub use export::{Exported, Layout, Reasons, export};
 pub use files::{read_json, read_json_lines, write_json, write_json_lines, write_summary};
 pub use metrics::{Answer, Benchmark, CurvePoint, Metrics};
+pub use piece::{PieceWriter, Pieces};
 pub use pool::{Choice, Drop, ImageReference, Pool, Sample, Share, Turn};
 pub use rows::{ScoresWriter, VectorsWriter};
 pub use samples::{PoolReader, PoolWriter};

@@ -69,15 +69,30 @@ impl Holds {
 
     /// The right to collect: as long as it lives, nobody else collects, and nobody lists anything.
     pub fn collect(&self) -> Result<Collecting, CacheError> {
-        let lock = File::options().create(true).append(true).open(&self.lock).map_err(at("create", &self.lock))?;
+        let mut lock = File::options().create(true).append(true).open(&self.lock).map_err(at("create", &self.lock))?;
         lock.lock().map_err(at("lock", &self.lock))?;
-        Ok(Collecting { _lock: lock })
+        lock.write_all(b"(").map_err(at("write", &self.lock))?;
+        Ok(Collecting { lock })
+    }
+
+    /// How often somebody began or ended to collect. If it is the same before something is looked up and
+    /// after that was listed, nothing of it was collected in between.
+    pub fn collections(&self) -> u64 {
+        fs::metadata(&self.lock).map_or(0, |metadata| metadata.len())
     }
 }
 
 /// See [`Holds::collect`].
 pub(super) struct Collecting {
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Collecting {
+    fn drop(&mut self) {
+        // Should it fail, or this process be killed before: a run that read rows meanwhile finds artifacts
+        // missing and makes them again, nothing worse.
+        let _ = self.lock.write_all(b")");
+    }
 }
 
 /// What the living sessions list. A line that is being written is not whole, and nothing relies on it yet.

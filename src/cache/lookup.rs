@@ -143,7 +143,7 @@ impl Cache {
         }
         reach(Point::Claimed);
         let (session, store) = (self.session()?, self.store());
-        Ok(Lookup::Miss(Ticket::new(key.clone(), outputs.clone(), session, store)?))
+        Ok(Lookup::Miss(Ticket::new(key.clone(), outputs.clone(), session, store, self.remote.clone())?))
     }
 
     /// Output directories for a stage that is executed again although its result is there.
@@ -153,7 +153,23 @@ impl Cache {
     /// If a staging directory cannot be made.
     pub fn trial(&mut self, key: &Key, outputs: &IndexMap<String, String>) -> Result<Trial, CacheError> {
         let (session, store) = (self.session()?, self.store());
-        Ok(Trial(Ticket::new(key.clone(), outputs.clone(), session, store)?))
+        Ok(Trial(Ticket::new(key.clone(), outputs.clone(), session, store, None)?))
+    }
+
+    /// Sees to it that nobody collects what was found so far, for stages are to run on it. Returns false if
+    /// somebody collected meanwhile: then everything must be looked up again.
+    ///
+    /// # Errors
+    ///
+    /// If a staging directory cannot be made.
+    pub fn hold(&mut self) -> Result<bool, CacheError> {
+        self.session()?;
+        let collections = self.store.holds.collections();
+        let unchanged = self.index.as_ref().is_none_or(|index| index.collections == collections);
+        if !unchanged {
+            self.index = None;
+        }
+        Ok(unchanged)
     }
 
     pub(super) fn session(&mut self) -> Result<Arc<Session>, CacheError> {

@@ -6,8 +6,10 @@
 //!   journal.txt    every finished stage once more, to make the database again if it is damaged
 //!   store/         immutable artifacts, each under the digest of its manifest
 //!   staging/       where stages write until their result is committed
+//!   partial/       large files that are on their way from or to a remote, and how far they are
 //!   damaged/       what was not as it was left, set aside: artifacts, databases
 //!   logs/          what each stage wrote to its standard error, by fingerprint
+//!   kept/          what stages that were cut off go on with, by fingerprint
 //!   collect.lock   keeps those who collect from those who begin to use something (`holds.rs`)
 //! ```
 //!
@@ -29,11 +31,13 @@ mod fault;
 mod files;
 mod holds;
 mod journal;
+mod kept;
 mod lookup;
 mod mend;
 mod owner;
 mod query;
 mod record;
+mod remote;
 mod rows;
 mod staging;
 mod store;
@@ -58,6 +62,7 @@ pub use files::FileDigests;
 pub use lookup::Recorded;
 pub use owner::{Owner, host};
 pub use query::Found;
+pub use remote::{Pulled, Pushed, Remote, RemoteError, Step, Wanted};
 pub use store::{Artifact, Health, Manifest, ManifestFile, Store};
 pub use ticket::{Lookup, Sealed, Ticket, Trial};
 pub use verify::{Fault, Flaw, Leftover, Verification};
@@ -82,6 +87,10 @@ pub struct Cache {
     /// Made when the first stage is to run.
     session: Option<Arc<Session>>,
     watch: Watch,
+    /// Where results are looked for that are not here, and brought when they are recorded.
+    remote: Option<Arc<Remote>>,
+    /// Those that are on their way there.
+    uploads: Option<remote::Uploads>,
     /// Read when the first key is looked up.
     index: Option<Index>,
 }
@@ -93,6 +102,8 @@ struct Index {
     stamps: HashMap<Digest, Digest>,
     /// Artifacts that were checked: whether they can be used.
     checked: HashMap<Digest, bool>,
+    /// [`Holds::collections`](holds::Holds::collections) before the rows were read.
+    collections: u64,
 }
 
 impl Cache {
@@ -121,7 +132,8 @@ impl Cache {
         let store = Arc::new(Store::new(&directory));
         let (identity, watch) = (mend::identity(&path), Watch::new(directory.join("staging")));
         let (files, session, index) = (Arc::default(), None, None);
-        Ok(Cache { directory, connection, identity, store, files, session, watch, index })
+        let (remote, uploads) = (None, None);
+        Ok(Cache { directory, connection, identity, store, files, session, watch, remote, uploads, index })
     }
 
     /// The work directory, as an absolute path.
@@ -204,10 +216,11 @@ impl Cache {
 
     fn index(&mut self) -> Result<&mut Index, CacheError> {
         if self.index.is_none() {
+            let collections = self.store.holds.collections();
             let read = |connection: &Connection| -> rusqlite::Result<Index> {
                 let results = rows::results(connection)?;
                 let stamps = rows::stamps(connection)?;
-                Ok(Index { results, stamps, checked: HashMap::new() })
+                Ok(Index { results, stamps, checked: HashMap::new(), collections })
             };
             let index = match read(&self.connection) {
                 Err(source) if self.can_be_mended(&source) => {

@@ -82,6 +82,7 @@ impl Cache {
             }
             index.results.insert(sealed.key.fingerprint, (result.clone(), provenance.cpu));
         }
+        self.write_through(&finished, &results);
         Ok(results)
     }
 

@@ -236,8 +236,13 @@ impl Store {
     /// The manifest of an artifact.
     pub(super) fn manifest(&self, digest: &Digest) -> Result<Manifest, CacheError> {
         let path = self.path(digest).join(MANIFEST);
-        let text = fs::read(&path).map_err(at("read", &path))?;
-        serde_json::from_slice(&text).map_err(io::Error::other).map_err(at("read", &path))
+        serde_json::from_slice(&self.manifest_text(digest)?).map_err(io::Error::other).map_err(at("read", &path))
+    }
+
+    /// The bytes of the manifest, of which the digest is the name of the artifact.
+    pub(super) fn manifest_text(&self, digest: &Digest) -> Result<Vec<u8>, CacheError> {
+        let path = self.path(digest).join(MANIFEST);
+        fs::read(&path).map_err(at("read", &path))
     }
 }
 

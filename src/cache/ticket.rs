@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use indexmap::IndexMap;
 
+use super::entry::Provenance;
 use super::error::{CacheError, at};
 use super::fault::{Point, reach};
 use super::owner::Owner;
+use super::remote::{Remote, RemoteError, Step};
 use super::staging::Session;
 use super::store::{Artifact, Store};
 use crate::fingerprint::Key;
@@ -35,6 +38,7 @@ pub struct Ticket {
     outputs: IndexMap<String, String>,
     scratch: Scratch,
     store: Arc<Store>,
+    remote: Option<Arc<Remote>>,
 }
 
 /// The artifacts of a finished stage, in the store but not yet in the action cache.
@@ -45,10 +49,17 @@ pub struct Sealed {
     pub(super) artifacts: BTreeMap<String, Artifact>,
     /// Whether they are on the disk.
     pub(super) synced: bool,
+    /// Whether they come from the remote, so that they need not be brought there.
+    pub(super) pulled: bool,
     store: Arc<Store>,
 }
 
 impl Sealed {
+    /// Artifacts that a remote had.
+    pub(super) fn pulled(key: Key, artifacts: BTreeMap<String, Artifact>, store: Arc<Store>) -> Sealed {
+        Sealed { key, artifacts, synced: false, pulled: true, store }
+    }
+
     /// Brings the artifacts of several stages to the disk, which takes little longer than those of one.
     ///
     /// # Errors
@@ -116,9 +127,10 @@ impl Ticket {
         outputs: IndexMap<String, String>,
         session: Arc<Session>,
         store: Arc<Store>,
+        remote: Option<Arc<Remote>>,
     ) -> Result<Ticket, CacheError> {
         let scratch = Scratch { directory: session.directory()?, _session: session };
-        let ticket = Ticket { key, outputs, scratch, store };
+        let ticket = Ticket { key, outputs, scratch, store, remote };
         let above = ticket.scratch.directory.join(OUTPUTS);
         fs::create_dir(&above).map_err(at("create", &above))?;
         for directory in ticket.directories().values() {
@@ -157,6 +169,27 @@ impl Ticket {
         Ok(())
     }
 
+    /// Whether there is a remote to look for the result in.
+    pub fn has_remote(&self) -> bool {
+        self.remote.is_some()
+    }
+
+    /// Brings the result here from the remote, if it has it. Slow for large ones. `None` if the result has to
+    /// be made, and also while nobody answers there.
+    ///
+    /// # Errors
+    ///
+    /// If the remote cannot be reached, which is told once, or what it has cannot be used. The result has to
+    /// be made then.
+    pub fn pull(
+        &self,
+        tell: &(dyn Fn(Step) + Sync),
+        stop: &AtomicBool,
+    ) -> Result<Option<(Sealed, Provenance)>, RemoteError> {
+        let Some(remote) = &self.remote else { return Ok(None) };
+        remote.read_for(&self.key, &self.outputs, self.scratch(), &self.store, tell, stop)
+    }
+
     /// Makes what the output directories hold immutable artifacts of the store. Slow for large ones:
     /// every byte is hashed. They may not be on the disk yet: [`Sealed::sync`] does that for many at once.
     ///
@@ -170,6 +203,6 @@ impl Ticket {
             let artifact = self.store.adopt(&directory, &slot, &self.outputs[&slot])?;
             artifacts.insert(slot, artifact);
         }
-        Ok(Sealed { key: self.key, artifacts, synced: false, store: self.store })
+        Ok(Sealed { key: self.key, artifacts, synced: false, pulled: false, store: self.store })
     }
 }

@@ -101,6 +101,19 @@ pub enum Command {
     /// Every sample keeps its `id`, and the order is that of the dataset.
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(Export),
+    /// Bring finished stages to a remote cache.
+    ///
+    /// All of the work directory, or those that experiments name. Files go there once, by their digest; an
+    /// interrupted push goes on where it was. The first result under a key stays: one that came out differently
+    /// here is reported and recorded, never overwritten.
+    #[command(after_help = REMOTE_HELP)]
+    Push(Push),
+    /// Bring finished stages here from a remote cache.
+    ///
+    /// All that it has, or those that experiments name, as far as it has them. Every byte is checked by its
+    /// digest before it is used. A result keeps where it comes from and what it cost.
+    #[command(after_help = REMOTE_HELP)]
+    Pull(Pull),
     /// List what stages can compute on here, check that a device computes right, or measure how fast.
     #[command(after_help = DEVICES_EXAMPLES)]
     Devices(Devices),
@@ -124,6 +137,26 @@ Examples:
   runner exec experiments/ --name paper --keep-going --trace paper.json
   runner exec experiments/table3.yaml --only Random/s0/t2/train   only this and what it needs
   runner exec experiments/table3.yaml --executor slurm --site cluster.yaml";
+
+const REMOTE_HELP: &str = "\
+Examples:
+  runner push --remote s3://lab/runner                      everything in the work directory
+  runner push experiments/table3.yaml --remote file:///shared/runner
+  runner pull experiments/table3.yaml                       with RUNNER_REMOTE set
+  runner exec experiments/table3.yaml --remote s3://lab/runner
+                                                            pull what is there, push what is made
+
+Who you are comes from the environment and goes no further:
+  s3://bucket/prefix     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION;
+                         for servers of other makers AWS_ENDPOINT_URL, without encryption also
+                         AWS_ALLOW_HTTP=true
+  gs://bucket/prefix     GOOGLE_APPLICATION_CREDENTIALS, the file of a service account
+  az://container/prefix  AZURE_STORAGE_ACCOUNT_NAME, and AZURE_STORAGE_ACCOUNT_KEY or
+                         AZURE_STORAGE_SAS_TOKEN
+  file:///folder         a folder, such as one on a shared file system
+
+Whoever may write to a remote is trusted: it is believed what result belongs to a key, though
+never which bytes belong to a digest.";
 
 const PLAN_EXAMPLES: &str = "\
 Examples:
@@ -199,6 +232,11 @@ pub struct Exec {
     pub store: Store,
     #[command(flatten)]
     pub changes: Changes,
+    #[command(flatten)]
+    pub remote: RemoteOption,
+    /// Take results from the remote, but bring none there.
+    #[arg(long)]
+    pub remote_read_only: bool,
     /// How many processor cores to use [default: all].
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
@@ -250,6 +288,47 @@ pub enum ExecutorChoice {
     /// Jobs of a Slurm cluster. The work directory must be on a file system that its nodes share. Ctrl-C
     /// cancels the jobs, or leaves them; when this process dies, they go on. The next run takes them up.
     Slurm,
+}
+
+#[derive(Debug, Args)]
+pub struct RemoteOption {
+    /// A cache to share with other machines: `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` or
+    /// `file:///folder`. `runner push --help` says how it knows who you are.
+    #[arg(long, value_name = "URL", env = "RUNNER_REMOTE", hide_env_values = true)]
+    pub remote: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Push {
+    /// Experiment files, or folders of them [default: all finished stages].
+    #[arg(value_name = "EXPERIMENT")]
+    pub experiments: Vec<PathBuf>,
+    #[command(flatten)]
+    pub remote: RemoteOption,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub changes: Changes,
+    /// Look for every file in the remote, also where it has the result already, and bring what it lost.
+    #[arg(long)]
+    pub again: bool,
+    #[command(flatten)]
+    pub format: FormatOption,
+}
+
+#[derive(Debug, Args)]
+pub struct Pull {
+    /// Experiment files, or folders of them [default: all that the remote has].
+    #[arg(value_name = "EXPERIMENT")]
+    pub experiments: Vec<PathBuf>,
+    #[command(flatten)]
+    pub remote: RemoteOption,
+    #[command(flatten)]
+    pub store: Store,
+    #[command(flatten)]
+    pub changes: Changes,
+    #[command(flatten)]
+    pub format: FormatOption,
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@ use super::devices::Available;
 use super::failure::{Exit, Failure};
 use super::many::{self, Sharing};
 use super::records::Recorder;
+use super::remote;
 use super::report::{self, Rendered};
 use super::site;
 use super::workspace::Workspace;
@@ -27,17 +28,29 @@ use crate::text::{count, ticked_list};
 /// Runs what the command line asks for.
 pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
     let mut workspace = Workspace::new(&arguments.store.directory);
+    let interrupt = catch_signals()?;
+    let result = exec_in(&mut workspace, arguments, registry, &interrupt);
+    remote::end_uploads(&mut workspace, arguments.format.format, &interrupt)?;
+    result
+}
+
+fn exec_in(
+    workspace: &mut Workspace,
+    arguments: &Exec,
+    registry: &Registry,
+    interrupt: &AtomicBool,
+) -> Result<Exit, Failure> {
     // What is wrong with a work directory that is there is not blamed on the experiment.
     if workspace.directory().exists() {
         workspace.cache()?;
     }
     // Everything is planned before anything runs: a mistake in the last experiment is told at once.
-    let (mut plans, exit) = plans(arguments, &mut workspace, registry)?;
+    let (mut plans, exit) = plans(arguments, workspace, registry)?;
     let (executor, options) = match arguments.executor {
-        ExecutorChoice::Slurm => site::slurm(arguments, &mut plans, &mut workspace, registry)?,
+        ExecutorChoice::Slurm => site::slurm(arguments, &mut plans, workspace, registry)?,
         ExecutorChoice::Local => local(arguments, &plans)?,
     };
-    let interrupt = catch_signals()?;
+    remote::attach(workspace, &arguments.remote, arguments.remote_read_only)?;
     if plans.len() > 1 {
         let sharing = Sharing::of(plans.iter().map(|(_, plan)| plan));
         match arguments.format.format {
@@ -57,10 +70,10 @@ pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
 /// What the experiments of one command have in common.
 struct Session<'a> {
     arguments: &'a Exec,
-    workspace: Workspace,
+    workspace: &'a mut Workspace,
     executor: Box<dyn Executor>,
     options: Options,
-    interrupt: Arc<AtomicBool>,
+    interrupt: &'a AtomicBool,
     recorder: &'a mut Recorder,
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::cache::CacheError;
+use crate::cache::{CacheError, RemoteError};
 use crate::console::{self, diagnostics};
 use crate::hub::HubError;
 use crate::spec::Problems;
@@ -64,6 +64,7 @@ impl Failure {
             Failure::Other(error) => {
                 let hint = error.downcast_ref::<CacheError>().and_then(CacheError::hint).map(str::to_string);
                 let hint = hint.or_else(|| error.downcast_ref::<HubError>().and_then(HubError::hint));
+                let hint = hint.or_else(|| error.downcast_ref::<RemoteError>()?.hint().map(str::to_string));
                 console::report(&format!("{error:#}"), hint.as_deref());
                 Exit::Failed
             }
@@ -74,6 +75,16 @@ impl Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Failure {
         Failure::Other(error)
+    }
+}
+
+impl From<RemoteError> for Failure {
+    /// An address that is none is the fault of the command line.
+    fn from(error: RemoteError) -> Failure {
+        match error.is_usage() {
+            true => Failure::usage(error.to_string(), error.hint()),
+            false => Failure::Other(error.into()),
+        }
     }
 }
 

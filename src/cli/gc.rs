@@ -1,5 +1,6 @@
 //! `runner gc`: what nothing keeps, and taking it away.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -123,7 +124,8 @@ impl Told<'_> {
         let collection = self.collection;
         let mut text = String::new();
         let mut rows: Vec<(u64, &Entry)> = self.sizes().into_iter().zip(&collection.results).collect();
-        rows.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
+        let name = |entry: &Entry| (entry.provenance.experiment.clone(), entry.provenance.name.clone());
+        rows.sort_by_cached_key(|(size, entry)| (Reverse(*size), name(entry)));
         let row = |(size, entry): &(u64, &Entry)| {
             let Provenance { experiment, name, started, wall, .. } = &entry.provenance;
             let stage = format!("{experiment}: {name}");

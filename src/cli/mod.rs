@@ -14,6 +14,7 @@ mod gc;
 mod many;
 mod plan;
 mod records;
+mod remote;
 mod report;
 mod rerun;
 mod runs;
@@ -56,6 +57,8 @@ pub fn main() -> ExitCode {
         Command::Diff(arguments) => diff::diff(arguments, &registry),
         Command::Gc(arguments) => gc::gc(arguments, &registry),
         Command::Export(arguments) => export::export(arguments, &registry),
+        Command::Push(arguments) => remote::push(arguments, &registry),
+        Command::Pull(arguments) => remote::pull(arguments, &registry),
         Command::Devices(arguments) => accelerators::devices(arguments),
         Command::Stages(arguments) => stages::stages(arguments.kind.as_deref(), &registry),
         Command::Stage { call } => Ok(child::stage(call)),

@@ -12,10 +12,11 @@ use super::estimates::Estimates;
 use super::failure::{Exit, Failure};
 use super::many::{self, Sharing};
 use super::workspace::{Lenient, Workspace, read};
+use crate::cache::{Cache, Recorded};
 use crate::console;
 use crate::fingerprint::DirtyReason;
 use crate::plan::{Plan, StageIndex};
-use crate::scheduler::{Examination, Verdict, examine};
+use crate::scheduler::{Examination, Verdict, examine, shards_of};
 use crate::spec::{Document, Node, Problems, Value};
 use crate::stage::Registry;
 use crate::stages::estimate::{Assumed, Shape};
@@ -75,7 +76,9 @@ fn one(
     let cache = workspace.cache()?;
     let examination = examine(&plan, cache)?;
     let estimates = Estimates::new(&plan, &examination, cache, registry, assumed, arguments.tflops)?;
-    let told = Told { plan: &plan, examination: &examination, estimates: &estimates, missing: &missing };
+    let shards = shards(&plan, &examination, cache)?;
+    let told =
+        Told { plan: &plan, examination: &examination, shards: &shards, estimates: &estimates, missing: &missing };
     let told = match arguments.format.format {
         Format::Text => told.text(),
         Format::Json => format!("{:#}\n", told.json()),
@@ -124,6 +127,8 @@ fn count(node: &Node, samples: &mut HashMap<String, f64>) {
 struct Told<'a> {
     plan: &'a Plan,
     examination: &'a Examination,
+    /// Of each stage that is to run in shards, how many there are and how many of them have results.
+    shards: &'a BTreeMap<StageIndex, (usize, usize)>,
     estimates: &'a Estimates,
     /// What is not there, and why.
     missing: &'a BTreeMap<PathBuf, String>,
@@ -131,7 +136,7 @@ struct Told<'a> {
 
 impl Told<'_> {
     fn text(&self) -> String {
-        let Told { plan, examination, estimates, missing } = self;
+        let Told { plan, examination, shards, estimates, missing } = self;
         let mut text = format!("{}\n\n", plan.title);
         for stage in plan.order() {
             let (verdict, reasons) = told(&examination[stage].verdict);
@@ -139,6 +144,10 @@ impl Told<'_> {
                 1 => String::new(),
                 names => format!("  (stands for {} more)", names - 1),
             };
+            if let Some((count, there)) = shards.get(&stage) {
+                let there = if *there > 0 { format!(", {there} of them there") } else { String::new() };
+                more.push_str(&format!("  in {count} shards{there}"));
+            }
             let taken = estimates.of(stage);
             if !taken.is_empty() {
                 more.push_str(&format!("  about {taken}"));
@@ -164,14 +173,18 @@ impl Told<'_> {
     }
 
     fn json(&self) -> Json {
-        let Told { plan, examination, estimates, missing } = self;
+        let Told { plan, examination, shards, estimates, missing } = self;
         let stage = |stage: StageIndex| {
             let (verdict, reasons) = told(&examination[stage].verdict);
             let planned = &plan[stage];
-            json!({
+            let mut told = json!({
                 "names": planned.names, "kind": planned.kind, "verdict": verdict, "reasons": reasons,
                 "estimate": estimates.json(stage),
-            })
+            });
+            if let Some((count, there)) = shards.get(&stage) {
+                told["shards"] = json!({"count": count, "there": there});
+            }
+            told
         };
         let (fresh, run, maybe) = examination.counts();
         json!({
@@ -181,6 +194,30 @@ impl Told<'_> {
             "estimate": estimates.total_json(), "missing": missing,
         })
     }
+}
+
+/// Of each stage that may have to run in shards, how many there are and how many of them have results.
+fn shards(
+    plan: &Plan,
+    examination: &Examination,
+    cache: &mut Cache,
+) -> Result<BTreeMap<StageIndex, (usize, usize)>, Failure> {
+    let mut split = BTreeMap::new();
+    for stage in plan.order().filter(|stage| plan[*stage].execution.shards > 1) {
+        if examination[stage].verdict == Verdict::Fresh {
+            continue;
+        }
+        let shards = shards_of(&plan[stage], &examination[stage].key);
+        let mut there = 0;
+        // The keys below a stage that has to run are not known yet.
+        if matches!(examination[stage].verdict, Verdict::Run(_)) {
+            for (_, key) in &shards {
+                there += usize::from(matches!(cache.recorded(&key.fingerprint)?, Recorded::Present(_)));
+            }
+        }
+        split.insert(stage, (shards.len(), there));
+    }
+    Ok(split)
 }
 
 fn told(verdict: &Verdict) -> (&'static str, &[DirtyReason]) {
@@ -244,9 +281,17 @@ pub fn log(arguments: &OneStage, registry: &Registry) -> Result<Exit, Failure> {
         let message = format!("`{name}` has no log: stages before it must run first");
         return Err(Failure::usage(message, Some("`runner plan` says which")));
     }
-    let path = workspace.cache()?.log(&examined.key.fingerprint);
-    match std::fs::read(&path) {
-        Ok(text) => console::print(&String::from_utf8_lossy(&text)),
+    // What is split says more in the logs of its shards than in that of merging them.
+    let cache = workspace.cache()?;
+    let mut text = String::new();
+    for (shard, key) in shards_of(&plan[stage], &examined.key) {
+        if let Ok(own) = std::fs::read(cache.log(&key.fingerprint)) {
+            let _ = write!(text, "shard {shard}:\n{}", String::from_utf8_lossy(&own));
+        }
+    }
+    match std::fs::read(cache.log(&examined.key.fingerprint)) {
+        Ok(own) => console::print(&(text + &String::from_utf8_lossy(&own))),
+        Err(_) if !text.is_empty() => console::print(&text),
         Err(_) => {
             let message = format!("`{name}` has no log: it did not run with its present params and inputs here");
             return Err(Failure::usage(message, None));

@@ -43,7 +43,10 @@ pub fn rerun(arguments: &Verify, workspace: &mut Workspace, registry: &Registry)
         let plan = workspace.plan(&file, &arguments.changes.overrides(), registry)?;
         available.check(&plan)?;
         let cache = workspace.cache()?;
-        let examination = examine(&plan, cache)?;
+        let mut examination = examine(&plan, cache)?;
+        if !cache.hold()? {
+            examination = examine(&plan, cache)?;
+        }
         let stages = chosen(arguments, &plan, &examination, cache, &file)?;
         let before = before(&stages, &examination, cache)?;
         let trials = Trials { plan: &plan, examination: &examination, stages, tolerance: arguments.tolerance };

@@ -83,7 +83,7 @@ fn reference(signature: &Signature) -> String {
             }
         }
     }
-    let Execution { threads, micro_batch, device, gradient_checkpointing, timeout, retries, backoff, slurm: _ } =
+    let Execution { threads, micro_batch, device, gradient_checkpointing, timeout, retries, backoff, .. } =
         &signature.execution;
     let device = match signature.accelerated {
         true => "an accelerator, where there is one".to_string(),
@@ -96,6 +96,20 @@ fn reference(signature: &Signature) -> String {
          backoff: {backoff}\n  slurm: what its job asks for besides what the site says\n",
         timeout.map_or("none".to_string(), |timeout| timeout.to_string()),
     );
+    if signature.sharded {
+        let _ = writeln!(text, "  shards: 1");
+        paragraph(
+            &mut text,
+            "Processes that the samples are dealt out to. They run side by side where there is room,\neach is kept on its own, and the result is the same, byte by byte.",
+        );
+    }
+    if let Some(every) = signature.execution.checkpoint_every {
+        let _ = writeln!(text, "  checkpoint_every: {every}");
+        paragraph(
+            &mut text,
+            "How often it saves how far it is, and at most a fiftieth of its time. An execution that is\ncut off is gone on with there, and ends with the same bytes on the processor.",
+        );
+    }
     text
 }
 

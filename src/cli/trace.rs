@@ -50,6 +50,7 @@ impl Trace {
             }
             Event::Fetched { what, .. } => self.end(what, json!({}), now),
             Event::Finished { stage, cpu, memory, .. } => self.end(stage, json!({"cpu": cpu, "memory": memory}), now),
+            Event::Pulled { stage, .. } => self.end(stage, json!({}), now),
             Event::Failed(failure) => self.end(&failure.stage, json!({"failed": failure.message}), now),
             Event::Retrying { stage, message, attempt, .. } => {
                 let lane = self.open.get(stage).map_or(0, |open| open.lane);

@@ -17,6 +17,7 @@ use crate::spec::{self, Document, Overrides, Problems};
 use crate::stage::Registry;
 
 use super::failure::Failure;
+use super::remote;
 
 /// What paths that the miniature suite makes start with.
 const MINI: &str = "mini:";
@@ -45,6 +46,11 @@ impl Workspace {
             self.cache = Some(Cache::open(&self.directory)?);
         }
         Ok(self.cache.as_mut().expect("it was just opened"))
+    }
+
+    /// Whether the cache was opened.
+    pub fn is_open(&self) -> bool {
+        self.cache.is_some()
     }
 
     /// The cache of a directory that has one already.
@@ -77,6 +83,10 @@ impl Workspace {
     ) -> Result<bool, Failure> {
         if self.hub.is_unused() {
             return Ok(true);
+        }
+        // What the remote has need not be made from files of the Hub.
+        if let Some(remote) = self.cache()?.remote() {
+            remote::pull_plan(self.cache()?, &remote, plan, interrupt)?;
         }
         let examination = examine(plan, self.cache()?)?;
         let running = plan.order().filter(|stage| examination[*stage].verdict != Verdict::Fresh);

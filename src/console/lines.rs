@@ -79,6 +79,13 @@ pub(super) fn line(event: &Event) -> Option<Line> {
             let next = format!("attempt {attempt} of {attempts} in {}", duration(*pause));
             Line::new("retry", Color::Yellow, format!("{stage}  {next}: {message}"))
         }
+        Event::Pulled { stage, files, bytes: size, wall } => {
+            let what = match *files {
+                0 => "its files were here".to_string(),
+                files => format!("{}, {}", count(files, "file"), bytes(*size)),
+            };
+            Line::new("pulled", Color::Green, format!("{stage}  {what}  {}", duration(*wall)))
+        }
         Event::Fresh { stage } => Line::new("fresh", Color::Green, stage.clone()),
         Event::Warning { stage, message } => Line::new("warning:", Color::Yellow, format!("`{stage}`: {message}")),
         Event::Failed(failure) => Line::new("error:", Color::Red, failed(failure)),
@@ -126,6 +133,7 @@ fn ended(summary: &Summary) -> String {
     for (number, what) in [
         (summary.fresh, "fresh"),
         (summary.cut_off, "of them cut off early"),
+        (summary.pulled, "pulled"),
         (summary.shared, "shared"),
         (summary.failed, "failed"),
         (summary.skipped, "skipped"),

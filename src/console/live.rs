@@ -55,6 +55,8 @@ impl Live {
             }
             Event::Fetched { what, .. } => self.close(what),
             Event::Started { stage, device, .. } => {
+                // A transfer of its result may have come to nothing.
+                self.close(stage);
                 let on = if *device == Device::Cpu { String::new() } else { format!(" on {device}") };
                 let bar = self.bars.add(ProgressBar::no_length().with_prefix(format!("{stage}{on}")));
                 bar.set_style(style("  {prefix:40!} {spinner} {elapsed}"));
@@ -66,12 +68,16 @@ impl Live {
                     advance(bar, *done, *total, unit);
                 }
             }
-            Event::Finished { stage, .. } => {
+            Event::Finished { stage, .. } | Event::Pulled { stage, .. } => {
                 self.close(stage);
                 self.step();
             }
             Event::Failed(failure) => self.close(&failure.stage),
-            Event::Fresh { .. } => self.step(),
+            // Another process may have merged what was begun here.
+            Event::Fresh { stage } => {
+                self.close(stage);
+                self.step();
+            }
             Event::Outlook { remaining } => self.remaining = Some(*remaining),
             Event::Ended(_) => self.clear(),
             Event::Planned { .. }

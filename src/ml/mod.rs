@@ -33,6 +33,7 @@ pub mod preprocess;
 pub mod projection;
 mod resize;
 pub mod samples;
+pub mod saves;
 pub mod score;
 pub mod speed;
 pub mod tensors;

@@ -74,7 +74,8 @@ impl<B: AutodiffBackend> Visitor<B> for Collect<'_, B> {
     }
 }
 
-fn each_adapter<B: AutodiffBackend>(visitor: &mut impl Visitor<B>, part: Part, linear: &mut Linear<B>) {
+/// Shows the adapter of a linear layer, if it has one.
+pub(super) fn each_adapter<B: AutodiffBackend>(visitor: &mut impl Visitor<B>, part: Part, linear: &mut Linear<B>) {
     if let Some(adapter) = &mut linear.adapter {
         visitor.tensor(&format!("{}.lora_A", linear.name), part, true, &mut adapter.a);
         visitor.tensor(&format!("{}.lora_B", linear.name), part, true, &mut adapter.b);
@@ -125,6 +126,12 @@ impl<B: AutodiffBackend> AdamW<B> {
     /// Counts a step; to be called before the step's visitor walks.
     pub fn advance(&mut self) {
         self.steps += 1;
+    }
+
+    /// Brings an optimiser that has seen nothing to where it was after so many steps.
+    pub fn resume(&mut self, steps: usize, moments: BTreeMap<String, [Tensor<B::InnerBackend, 1>; 2]>) {
+        self.steps = i32::try_from(steps).expect("BUG: more steps than an optimiser makes");
+        self.moments = moments;
     }
 
     /// The running averages of a parameter's gradients and of their squares, flattened and not corrected for

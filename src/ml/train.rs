@@ -9,6 +9,7 @@ use super::llava::Llava;
 use super::loss::{Targets, sum_of_sample_losses};
 use super::optimizer::{AdamW, Collect, Gradients, Mark, Step, Trained, norm};
 use super::samples::Samples;
+use super::saves::Saves;
 use crate::selection::random::Draws;
 
 /// How to train; the params of the stage kind `train` say what each means.
@@ -70,6 +71,25 @@ impl Training {
         &self,
         model: &mut Llava<B>,
         samples: &Samples,
+        report: impl FnMut(Progress),
+    ) -> anyhow::Result<AdamW<B>>
+    where
+        B::InnerBackend: Kernels,
+    {
+        self.run_saved(model, samples, None, report)
+    }
+
+    /// The same, which goes on from the newest of `saves`, and is saved there. Steps that were done before are
+    /// reported again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Training::run`].
+    pub fn run_saved<B: Kernels + AutodiffBackend>(
+        &self,
+        model: &mut Llava<B>,
+        samples: &Samples,
+        mut saves: Option<Saves<'_>>,
         mut report: impl FnMut(Progress),
     ) -> anyhow::Result<AdamW<B>>
     where
@@ -86,10 +106,22 @@ impl Training {
             _ => batches.len(),
         };
         let mut optimizer = AdamW::<B>::new(self.weight_decay);
-        for (step, indices) in batches[..steps].iter().enumerate() {
+        let mut losses = match &saves {
+            Some(saves) => saves.restore(model, &mut optimizer, steps),
+            None => Vec::new(),
+        };
+        let micro_batch = self.micro_batch.max(1);
+        let rate = |step: usize| schedule(step, batches.len(), self.warmup);
+        for (step, (loss, indices)) in losses.iter().zip(&batches).enumerate() {
+            for _ in indices.chunks(micro_batch) {
+                dropout.seed();
+            }
+            report(Progress { step, steps, loss: *loss, learning_rate: self.learning_rate * rate(step) });
+        }
+        for (step, indices) in batches[..steps].iter().enumerate().skip(losses.len()) {
             let mut gradients = Gradients::<B>::new();
             let mut loss = 0.0;
-            for part in indices.chunks(self.micro_batch.max(1)) {
+            for part in indices.chunks(micro_batch) {
                 let inputs = samples.batch(part)?;
                 let targets = Targets::of(&inputs.text);
                 model.language.dropout_seed = dropout.seed();
@@ -114,7 +146,7 @@ impl Training {
                     samples.names(indices)
                 );
             }
-            let schedule = schedule(step, batches.len(), self.warmup);
+            let schedule = rate(step);
             optimizer.advance();
             model.visit(&mut Step {
                 optimizer: &mut optimizer,
@@ -123,12 +155,12 @@ impl Training {
                 learning_rate: self.learning_rate * schedule,
                 projector_learning_rate: self.projector_learning_rate * schedule,
             });
-            report(Progress {
-                step,
-                steps,
-                loss: loss / indices.len() as f32,
-                learning_rate: self.learning_rate * schedule,
-            });
+            let loss = loss / indices.len() as f32;
+            losses.push(loss);
+            report(Progress { step, steps, loss, learning_rate: self.learning_rate * schedule });
+            if let Some(saves) = &mut saves {
+                saves.after_step(model, &optimizer, &losses)?;
+            }
         }
         Ok(optimizer)
     }

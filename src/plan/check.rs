@@ -83,6 +83,9 @@ fn expected(kind: ParamKind) -> &'static str {
     }
 }
 
+/// More shards than this are a slip of the pen: each is a process that loads the model.
+const MOST_SHARDS: usize = 500;
+
 /// The defaults of `signature` with what an experiment says instead of how `owner` runs, all of it already
 /// without references; and whether the scheduler chooses the device.
 pub(super) fn execution(
@@ -116,6 +119,7 @@ pub(super) fn execution(
                 let expected = match name.as_str() {
                     "device" => "`cpu`, or `cuda:0` with the number of the device",
                     "gradient_checkpointing" => "`true` or `false`",
+                    "checkpoint_every" => "a time such as `90 s` or `10 min`",
                     "timeout" | "backoff" => "a time such as `90 s`, `30 min` or `2 h`",
                     "retries" => "a whole number from 0 up",
                     "slurm" => "what a job asks for, such as `{gres: gpu:1, time: 4 h, memory: 32G}`",
@@ -126,10 +130,33 @@ pub(super) fn execution(
             }
         }
         pinned |= name == "device";
+        if let Some(signature) = signature {
+            refuse_meaningless(name, signature, &execution, what.clone(), node, problems);
+        }
         if name == "device" && execution.device != Device::Cpu && signature.is_some() && !accelerated {
             let expected = "`cpu`: its kind computes on no other device";
             problems.add(ProblemKind::wrong_type(what, expected, node).at(node.mark));
         }
     }
     (execution, accelerated && !pinned)
+}
+
+/// Notes what the kind of a stage cannot do.
+fn refuse_meaningless(
+    name: &str,
+    signature: &Signature,
+    execution: &Execution,
+    what: String,
+    node: &Node,
+    problems: &mut Problems,
+) {
+    let expected = match name {
+        "shards" if execution.shards > 1 && !signature.sharded => "`1`: the work of its kind cannot be split",
+        "shards" if execution.shards > MOST_SHARDS => "a whole number from 1 to 500",
+        "checkpoint_every" if signature.execution.checkpoint_every.is_none() => {
+            "nothing: its kind does not save how far it is"
+        }
+        _ => return,
+    };
+    problems.add(ProblemKind::wrong_type(what, expected, node).at(node.mark));
 }

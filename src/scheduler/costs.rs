@@ -36,8 +36,23 @@ impl Costs {
         *number == 1
     }
 
-    /// The last duration of the stage, or the mean of its kind.
+    /// Lets each of the shards of a stage that is not known by its name cost an equal part of what the whole
+    /// stage is expected to.
+    pub fn split<'a>(&mut self, whole: &Planned, shards: impl ExactSizeIterator<Item = &'a str>) {
+        let count = shards.len() as f64;
+        let Some(expected) = self.known(whole) else { return };
+        for shard in shards {
+            self.by_name.entry(shard.to_string()).or_insert(expected / count);
+        }
+    }
+
+    /// The last duration of the stage, or the mean of its kind. That of a stage that is split into shards is
+    /// theirs: merging them takes next to nothing.
     pub fn expected(&self, planned: &Planned) -> Option<f64> {
+        if planned.execution.shards > 1 { Some(0.0) } else { self.known(planned) }
+    }
+
+    fn known(&self, planned: &Planned) -> Option<f64> {
         let named = planned.names.iter().find_map(|name| self.by_name.get(name)).copied();
         named.or_else(|| self.by_kind.get(&planned.kind).map(|(sum, number)| sum / *number as f64))
     }
@@ -118,6 +133,20 @@ mod tests {
         ]);
         let expected: Vec<Option<f64>> = plan.order().map(|stage| costs.expected(&plan[stage])).collect();
         assert_eq!(expected, [Some(20.0), Some(3.0), None, None]);
+    }
+
+    #[test]
+    fn shards_that_never_ran_cost_equal_parts_of_their_stage_and_merging_nothing() {
+        let mut plan = plan();
+        let mut whole = plan[StageIndex::new(1)].clone();
+        whole.execution.shards = 4;
+        let mut part =
+            |name: &str| plan.add(Planned { names: vec![name.to_string()], ..plan[StageIndex::new(0)].clone() });
+        let (known, new) = (part("b [1/4]"), part("b [2/4]"));
+        let mut costs = Costs::new(vec![duration("b", "b", 20.0), duration("b [1/4]", "b shard", 8.0)]);
+        costs.split(&whole, ["b [1/4]", "b [2/4]"].into_iter());
+        let expected = |stage| costs.expected(&plan[stage]);
+        assert_eq!((expected(known), expected(new), costs.expected(&whole)), (Some(8.0), Some(10.0), Some(0.0)));
     }
 
     #[test]

@@ -20,12 +20,13 @@ use std::time::{Duration, Instant};
 use super::commit;
 use super::costs::Costs;
 use super::event::{Event, StageFailure, Summary, Taken};
-use super::examine::{Examination, Examined, Verdict, key, reasons};
+use super::examine::{Examination, Examined, Verdict, reasons};
 use super::executor::Executor;
 use super::log;
 use super::news::{News, Reporter};
 use super::origin;
 use super::run::Options;
+use super::shards::Shards;
 use super::state::{State, States};
 use super::worker::Work;
 use crate::cache::{Cache, CacheError, Lookup, Origin, Outputs, Owner, Recorded, Ticket};
@@ -47,6 +48,11 @@ pub(super) struct Running {
     pub log: PathBuf,
     /// The share of its work that is done, by its own account.
     pub done: f64,
+    /// That it runs, where this is told only when its result is not in the remote.
+    pub unsaid: Option<Event>,
+    /// Bytes of its result that come from the remote, and those that are here.
+    pub fetching: u64,
+    pub fetched: u64,
 }
 
 /// What a stage takes of the machine.
@@ -65,6 +71,7 @@ pub(super) struct Engine<'a> {
     pub options: &'a Options,
     pub events: &'a mut dyn FnMut(Event),
     pub examination: Examination,
+    pub shards: Shards,
     pub costs: Costs,
     pub states: States,
     /// Stages to look at: in the order of the plan, so producers are settled first.
@@ -73,6 +80,8 @@ pub(super) struct Engine<'a> {
     pub failures: Vec<StageFailure>,
     /// How long the stages took that ran, in seconds.
     pub walls: BTreeMap<StageIndex, f64>,
+    /// Stages whose result came from the remote.
+    pub pulled: BTreeSet<StageIndex>,
     /// Asked for when the first stage runs.
     pub origin: Option<Origin>,
     pub stopping: bool,
@@ -86,6 +95,7 @@ impl<'a> Engine<'a> {
         options: &'a Options,
         events: &'a mut dyn FnMut(Event),
         examination: Examination,
+        shards: Shards,
     ) -> Result<Engine<'a>, CacheError> {
         let durations = if examination.counts().0 == plan.len() { Vec::new() } else { cache.durations()? };
         let mut engine = Engine {
@@ -94,12 +104,14 @@ impl<'a> Engine<'a> {
             options,
             events,
             examination,
+            shards,
             costs: Costs::new(durations),
             states: States::new(plan),
             unsettled: BTreeSet::new(),
             running: BTreeMap::new(),
             failures: Vec::new(),
             walls: BTreeMap::new(),
+            pulled: BTreeSet::new(),
             origin: None,
             stopping: false,
         };
@@ -112,6 +124,7 @@ impl<'a> Engine<'a> {
                 engine.unsettled.insert(stage);
             }
         }
+        engine.shards.estimate(plan, &mut engine.costs);
         engine.rank();
         Ok(engine)
     }
@@ -180,6 +193,7 @@ impl Engine<'_> {
             let digest = match source {
                 Source::External(external) => external.digest,
                 Source::Stage(output) => match &self.states[output.stage] {
+                    State::Done { .. } if self.shards.of(output.stage) == Some(stage) => continue,
                     State::Done { outputs, .. } => outputs[&output.slot],
                     State::Failed => return self.skip(stage, output.stage),
                     State::Skipped(because) => return self.skip(stage, *because),
@@ -188,11 +202,10 @@ impl Engine<'_> {
             };
             inputs.insert(slot.clone(), digest);
         }
-        let examined = &self.examination[stage];
-        let key = match examined.verdict {
-            Verdict::Maybe(_) => key(&self.plan[stage], &inputs),
-            Verdict::Fresh | Verdict::Run(_) => examined.key.clone(),
-        };
+        let key = self.key(stage, &inputs);
+        if self.shards.is_shard(stage) && self.is_needless(stage, key.fingerprint)? {
+            return Ok(());
+        }
         if let Recorded::Present(outputs) = self.cache.recorded(&key.fingerprint)? {
             self.cache.check(outputs.values().copied())?;
         }
@@ -200,23 +213,32 @@ impl Engine<'_> {
             self.finish(stage, key.fingerprint, outputs, false);
         } else if self.states.runs(&key.fingerprint) {
             self.states.set(stage, State::Awaiting(key.fingerprint));
+        } else if self.shards.is_split(stage) && self.needs_shards(stage) {
+            self.states.set(stage, State::Waiting);
         } else {
             self.states.set(stage, State::Ready(key));
         }
         Ok(())
     }
 
+    /// A stage whose shard failed failed too, which was told then.
     fn skip(&mut self, stage: StageIndex, because: StageIndex) -> Result<(), CacheError> {
-        self.states.set(stage, State::Skipped(because));
-        let because = self.plan[because].name().to_string();
-        (self.events)(Event::Skipped { stage: self.plan[stage].name().to_string(), because });
+        if self.shards.of(because) == Some(stage) {
+            self.states.set(stage, State::Failed);
+        } else {
+            self.states.set(stage, State::Skipped(because));
+            if !self.shards.is_shard(stage) {
+                let because = self.plan[because].name().to_string();
+                (self.events)(Event::Skipped { stage: self.plan[stage].name().to_string(), because });
+            }
+        }
         self.unsettled.extend(self.plan.consumers(stage));
         Ok(())
     }
 
     /// Takes the result of a stage, and looks at the stages that read it.
     pub fn finish(&mut self, stage: StageIndex, fingerprint: Digest, outputs: Outputs, ran: bool) {
-        if !ran && self.examination[stage].verdict != Verdict::Fresh {
+        if !ran && self.examination[stage].verdict != Verdict::Fresh && !self.shards.is_shard(stage) {
             (self.events)(Event::Fresh { stage: self.plan[stage].name().to_string() });
         }
         self.states.set(stage, State::Done { fingerprint, outputs, ran });
@@ -290,13 +312,23 @@ impl Engine<'_> {
         stop: &'scope AtomicBool,
         news: &Sender<News>,
     ) -> Result<(), CacheError> {
-        let planned = &self.plan[stage];
-        let kind = planned.kind.clone();
-        let reasons = self.reasons(stage, &key)?;
-        let (name, device, fingerprint) = (planned.name().to_string(), share.device, key.fingerprint);
-        (self.events)(Event::Started { stage: name, kind, device, reasons, fingerprint });
+        let mut unsaid = None;
+        if !self.is_begun(stage) {
+            let told = self.shards.told(stage);
+            let key = self.told_key(stage, &key);
+            let (reasons, fingerprint) = (self.reasons(told, key)?, key.fingerprint);
+            let (name, kind) = (self.plan[told].name().to_string(), self.plan[told].kind.clone());
+            unsaid = Some(Event::Started { stage: name, kind, device: share.device, reasons, fingerprint });
+        }
+        if !ticket.has_remote() {
+            unsaid.take().into_iter().for_each(&mut *self.events);
+        }
+        if self.plan[stage].execution.checkpoint_every.is_some() {
+            self.cache.sweep_kept()?;
+        }
         let work = self.work(stage, share, &key, ticket);
-        self.running.insert(stage, Running { share, since: Instant::now(), log: work.log.clone(), done: 0.0 });
+        let (since, log) = (Instant::now(), work.log.clone());
+        self.running.insert(stage, Running { share, since, log, done: 0.0, unsaid, fetching: 0, fetched: 0 });
         self.states.set(stage, State::Running(key.fingerprint));
         let reporter = Reporter { stage, news: news.clone() };
         scope.spawn(move || {
@@ -325,6 +357,12 @@ impl Engine<'_> {
                     digests.push((slot.clone(), external.digest.to_string()));
                     external.path.clone()
                 }
+                Source::Stage(output) if self.shards.of(output.stage) == Some(stage) => {
+                    let outputs =
+                        self.states.outputs(output.stage).expect("BUG: shards are merged before they are done");
+                    artifacts.push(outputs[&output.slot]);
+                    continue;
+                }
                 Source::Stage(output) => {
                     let outputs = self.states.outputs(output.stage).expect("BUG: a stage started before its producer");
                     artifacts.push(outputs[&output.slot]);
@@ -341,13 +379,15 @@ impl Engine<'_> {
         }
         execution.device = share.device;
         let call = Call {
-            kind: planned.kind.clone(),
+            kind: self.plan[self.shards.told(stage)].kind.clone(),
             params: planned.params.clone(),
             inputs,
             outputs: ticket.directories(),
             externals: planned.externals.clone(),
             locations: self.plan.locations(stage),
             execution,
+            task: self.task(stage),
+            kept: planned.execution.checkpoint_every.map(|_| self.cache.kept(&key.fingerprint)),
         };
         let origin = self.origin.get_or_insert_with(origin::here);
         let provenance = log::provenance(self.plan, (planned.name(), planned.version), key, &digests, &call, origin);
@@ -369,7 +409,7 @@ impl Engine<'_> {
     pub fn remember(&mut self) -> Result<(), CacheError> {
         self.cache.save_files()?;
         let done = self.states.iter().filter_map(|(stage, state)| match state {
-            State::Done { fingerprint, .. } => Some((stage, *fingerprint)),
+            State::Done { fingerprint, .. } if !self.shards.is_shard(stage) => Some((stage, *fingerprint)),
             _ => None,
         });
         let names = done.flat_map(|(stage, fingerprint)| {
@@ -387,11 +427,24 @@ impl Engine<'_> {
             wall,
             ..Summary::default()
         };
-        for (stage, state) in self.states.iter() {
-            match state {
+        for stage in self.plan.order() {
+            match &self.states[stage] {
+                // Shards are no stages of the experiment, but they cost, and may have been there.
+                State::Done { fingerprint, ran: true, .. } if self.shards.is_shard(stage) => {
+                    summary.cpu += self.cache.cpu(fingerprint)?;
+                }
+                State::Done { fingerprint, outputs, .. } if self.shards.is_shard(stage) && !outputs.is_empty() => {
+                    summary.saved += self.cache.cpu(fingerprint)?;
+                }
+                _ if self.shards.is_shard(stage) => {}
                 State::Done { fingerprint, ran: true, .. } => {
                     summary.ran += 1;
-                    summary.cpu += self.cache.cpu(fingerprint)?;
+                    let fingerprint = *fingerprint;
+                    summary.cpu += self.cache.cpu(&fingerprint)? - self.cpu_of_shards(stage)?;
+                }
+                State::Done { fingerprint, ran: false, .. } if self.pulled.contains(&stage) => {
+                    summary.pulled += 1;
+                    summary.saved += self.cache.cpu(fingerprint)?;
                 }
                 State::Done { fingerprint, ran: false, .. } => {
                     summary.fresh += 1;

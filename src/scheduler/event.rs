@@ -120,6 +120,17 @@ pub enum Event {
         /// What it computed on.
         device: Device,
     },
+    /// The result of a stage that had to run was in the remote, and is in the cache now.
+    Pulled {
+        /// The stage.
+        stage: String,
+        /// How many files of it were not here.
+        files: usize,
+        /// Bytes of them.
+        bytes: u64,
+        /// How long it took to bring them here, in seconds.
+        wall: f64,
+    },
     /// The result of a stage that might have had to run was in the cache, or was made by an equal
     /// stage meanwhile.
     Fresh {
@@ -171,6 +182,8 @@ pub struct Summary {
     /// Those of them that might have had to run, as a stage upstream ran, but whose inputs came out as they
     /// were before.
     pub cut_off: usize,
+    /// Stages whose result came from the remote.
+    pub pulled: usize,
     /// Stages of the experiment that were equal to one of the plan.
     pub shared: usize,
     /// Stages that failed.

@@ -46,6 +46,11 @@ impl Index<StageIndex> for Examination {
 }
 
 impl Examination {
+    /// What is known of these stages, in the order of their plan.
+    pub(super) fn of(stages: Vec<Examined>) -> Examination {
+        Examination { stages }
+    }
+
     /// How many stages are fresh, must run, and may have to.
     pub fn counts(&self) -> (usize, usize, usize) {
         let count = |which: fn(&Verdict) -> bool| self.stages.iter().filter(|stage| which(&stage.verdict)).count();

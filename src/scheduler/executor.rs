@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use crate::digest::Digest;
-use crate::stage::{Call, Context, Progress, Registry};
+use crate::stage::{Call, Progress, Registry, perform};
 
 /// One execution of a stage.
 pub struct Job<'a> {
@@ -89,7 +89,7 @@ impl Executor for InProcess<'_> {
         let unknown = || Halt::Failed(format!("no stage kind `{}` in this build", job.call.kind));
         let stage = self.registry.implementation(&job.call.kind).ok_or_else(unknown)?;
         let before = thread_cpu();
-        let result = catch_unwind(AssertUnwindSafe(|| stage.run(&Context::new(job.call, progress))));
+        let result = catch_unwind(AssertUnwindSafe(|| perform(stage, job.call, progress)));
         let message = match result {
             Ok(Ok(())) => return Ok(Usage { cpu: thread_cpu() - before, memory: None, elsewhere: None }),
             Ok(Err(error)) => format!("{error:#}"),

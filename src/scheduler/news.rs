@@ -10,7 +10,7 @@ use super::log::tail;
 use super::origin;
 use super::state::State;
 use super::worker::{Done, Trouble};
-use crate::cache::{CacheError, Provenance};
+use crate::cache::{CacheError, Origin, Provenance, Step};
 use crate::digest::Digest;
 use crate::plan::StageIndex;
 use crate::stage::{Progress, Update};
@@ -28,6 +28,10 @@ pub(super) enum News {
     Update(StageIndex, Update),
     /// An attempt at a stage failed, and another follows after a pause.
     Retrying { stage: StageIndex, attempt: u32, attempts: u32, message: String, pause: Duration },
+    /// The result of a stage is being brought here from the remote.
+    Pulling(StageIndex, Step),
+    /// It is not there: the stage is executed now.
+    Missed(StageIndex),
     /// The thread of a stage is at its end.
     Ended(StageIndex, Box<Result<Done, Trouble>>),
     /// The results of these stages are on the disk.
@@ -66,9 +70,13 @@ impl Engine<'_> {
                     if let Some(running) = self.running.get_mut(&stage) {
                         (running.since, running.done) = (Instant::now() + pause, 0.0);
                     }
-                    let (stage, pause) = (self.plan[stage].name().to_string(), pause.as_secs_f64());
+                    let message = self.shards.failed(stage, message);
+                    let (stage, pause) = (self.shards.told(stage), pause.as_secs_f64());
+                    let stage = self.plan[stage].name().to_string();
                     (self.events)(Event::Retrying { stage, attempt, attempts, message, pause });
                 }
+                News::Pulling(stage, step) => self.pulling(stage, step),
+                News::Missed(stage) => self.missed(stage),
                 News::Ended(stage, result) => self.ended(stage, *result, committer)?,
                 News::Synced(batch) => self.done(batch)?,
                 News::Lost(batch, message) => {
@@ -81,14 +89,20 @@ impl Engine<'_> {
     }
 
     fn update(&mut self, stage: StageIndex, update: Update) {
-        let name = self.plan[stage].name().to_string();
+        let name = self.plan[self.shards.told(stage)].name().to_string();
         match update {
             Update::Progress { done, total, unit } => {
                 if let Some(running) = self.running.get_mut(&stage) {
                     running.done = done as f64 / total.max(1) as f64;
                 }
-                (self.events)(Event::Progress { stage: name, done, total, unit });
+                if self.shards.is_shard(stage) {
+                    self.note_progress(stage, done, total, &unit);
+                    self.tell_progress(stage);
+                } else {
+                    (self.events)(Event::Progress { stage: name, done, total, unit });
+                }
             }
+            Update::Warning(message) if self.was_said(stage, &message) => {}
             Update::Warning(message) => (self.events)(Event::Warning { stage: name, message }),
         }
     }
@@ -142,8 +156,8 @@ impl Engine<'_> {
         let State::Running(fingerprint) = self.states[stage] else { unreachable!("a stage ended that did not run") };
         let log = self.running.remove(&stage).map_or_else(|| self.cache.log(&fingerprint), |running| running.log);
         self.give_up(stage)?;
-        let name = self.plan[stage].name().to_string();
-        let failure = StageFailure { stage: name, message, tail: tail(&log), log };
+        let name = self.plan[self.shards.told(stage)].name().to_string();
+        let failure = StageFailure { stage: name, message: self.shards.failed(stage, message), tail: tail(&log), log };
         (self.events)(Event::Failed(failure.clone()));
         self.failures.push(failure);
         self.states.set(stage, State::Failed);
@@ -158,36 +172,48 @@ impl Engine<'_> {
         let mut finished = Vec::with_capacity(batch.len());
         for Ended { stage, device, done } in batch {
             let planned = &self.plan[stage];
-            let mut origin = origin.clone();
-            if let Some(elsewhere) = done.usage.elsewhere {
-                origin.host = elsewhere.host;
-            }
-            let provenance = Provenance {
+            let host = done.usage.elsewhere.as_ref().map_or(&origin.host, |elsewhere| &elsewhere.host);
+            let made = || Provenance {
                 kind: planned.kind.clone(),
                 name: planned.name().to_string(),
                 experiment: self.plan.experiment.clone(),
                 started: done.started,
-                wall: done.wall,
-                cpu: done.usage.cpu,
-                memory: done.usage.memory,
+                wall: done.wall + done.before.wall,
+                cpu: done.usage.cpu + done.before.cpu,
+                memory: done.usage.memory.map(|memory| memory.max(done.before.memory)),
                 device,
-                origin,
+                origin: Origin { host: host.clone(), ..origin.clone() },
             };
-            stages.push((stage, provenance.clone()));
+            let provenance = match &done.pulled {
+                Some(pulled) => pulled.provenance.clone(),
+                None => self.with_shards(stage, made())?,
+            };
+            stages.push((stage, done.wall, provenance.clone(), done.pulled));
             finished.push((done.sealed, provenance));
         }
         let results = self.cache.record_all(finished)?;
         let mut news = false;
-        for ((stage, provenance), outputs) in stages.into_iter().zip(results) {
+        for ((stage, own, provenance, pulled), outputs) in stages.into_iter().zip(results) {
             let State::Running(fingerprint) = self.states[stage] else {
                 unreachable!("a stage ended that did not run")
             };
             self.running.remove(&stage);
+            if let Some(pulled) = pulled {
+                self.pulled(stage, fingerprint, &pulled, outputs);
+                continue;
+            }
+            if self.plan[stage].execution.checkpoint_every.is_some() {
+                self.cache.drop_kept(&fingerprint);
+            }
             let Provenance { name, kind, wall, cpu, memory, device, .. } = provenance;
-            (self.events)(Event::Finished { stage: name, wall, cpu, memory, device });
+            if !self.shards.is_shard(stage) {
+                let wall = self.elapsed(stage, own);
+                (self.events)(Event::Finished { stage: name, wall, cpu, memory, device });
+            }
             self.unsettled.extend(self.states.take_awaiting(&fingerprint));
-            self.walls.insert(stage, wall);
+            self.walls.insert(stage, own);
             self.finish(stage, fingerprint, outputs, true);
+            self.tell_progress(stage);
             news |= self.costs.learn(&kind, wall);
         }
         if news {

@@ -21,7 +21,7 @@ use crate::cache::{Cache, CacheError, Health, Outputs, Store, Trial};
 use crate::devices::Device;
 use crate::digest::Digest;
 use crate::plan::{Plan, Source, StageIndex};
-use crate::stage::{Call, Silent};
+use crate::stage::{Call, Silent, Task};
 
 /// How often the interrupt is looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -216,6 +216,9 @@ impl Trials<'_> {
             externals: planned.externals.clone(),
             locations: self.plan.locations(stage),
             execution,
+            // From the start and in one piece, as nobody did it before.
+            task: Task::Whole,
+            kept: None,
         };
         Ok(Work {
             stage,

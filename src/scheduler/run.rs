@@ -9,6 +9,7 @@ use super::engine::Engine;
 use super::event::{Event, StageFailure, Summary};
 use super::examine::examine;
 use super::executor::Executor;
+use super::shards::expand;
 use crate::cache::{Cache, CacheError, Outputs};
 use crate::digest::Digest;
 use crate::plan::{self, Plan, StageIndex};
@@ -77,11 +78,16 @@ pub fn run(
     interrupt: &AtomicBool,
 ) -> Result<Outcome, CacheError> {
     let clock = Instant::now();
-    let examination = examine(plan, cache)?;
+    let mut examination = examine(plan, cache)?;
+    if examination.counts().0 < plan.len() && !cache.hold()? {
+        examination = examine(plan, cache)?;
+    }
     let (fresh, run, maybe) = examination.counts();
     let (experiment, stages, shared) = (plan.experiment.clone(), plan.len(), plan.shared);
     events(Event::Planned { experiment, stages, fresh, run, maybe, shared });
-    let mut engine = Engine::new(plan, cache, options, events, examination)?;
+    let mut expanded = expand(plan, examination);
+    let (examination, shards) = expanded.take();
+    let mut engine = Engine::new(&expanded.plan, cache, options, events, examination, shards)?;
     let stop = AtomicBool::new(false);
     let result = thread::scope(|scope| {
         let result = engine.drive(scope, executor, interrupt, &stop);
@@ -94,6 +100,7 @@ pub fn run(
     let summary = engine.summary(clock.elapsed().as_secs_f64())?;
     let fingerprints = engine.fingerprints();
     let (outputs, failures) = engine.end();
+    let (outputs, fingerprints) = (expanded.originals(outputs), expanded.originals(fingerprints));
     events(Event::Ended(summary.clone()));
     Ok(Outcome { summary, failures, outputs, fingerprints })
 }

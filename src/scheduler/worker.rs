@@ -8,9 +8,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::executor::{Executor, Halt, Job, Usage};
 use super::log;
 use super::news::{News, Reporter};
+use super::pull::Pulled;
 use crate::cache::{CacheError, FileDigests, Health, Sealed, Store, Ticket};
 use crate::digest::Digest;
-use crate::stage::{Call, Period};
+use crate::stage::{Call, Period, Spent};
 
 /// The longest pause before a retry.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
@@ -41,6 +42,10 @@ pub(super) struct Done {
     /// Seconds.
     pub wall: f64,
     pub usage: Usage,
+    /// Where it comes from, if it did not run but was in the remote.
+    pub pulled: Option<Box<Pulled>>,
+    /// What executions that were cut off had spent, as far as they noted it.
+    pub before: Spent,
 }
 
 /// Why there is no result.
@@ -55,6 +60,9 @@ pub(super) enum Trouble {
 
 impl Work {
     pub fn perform(self, executor: &dyn Executor, reporter: &Reporter, stop: &AtomicBool) -> Result<Done, Trouble> {
+        if let Some(done) = self.pull(reporter, stop)? {
+            return Ok(done);
+        }
         let damaged: Vec<Digest> =
             self.artifacts.iter().copied().filter(|artifact| self.store.verify(artifact) != Health::Intact).collect();
         if !damaged.is_empty() {
@@ -64,9 +72,10 @@ impl Work {
         let failed = |error: CacheError| Trouble::Failed(error.to_string());
         let (retries, backoff) = (self.call.execution.retries, self.call.execution.backoff);
         let mut attempt = 1;
-        let (started, wall, usage) = loop {
+        let (started, wall, usage, spent) = loop {
+            let spent = self.call.kept.as_deref().map(Spent::read).unwrap_or_default();
             let message = match self.attempt(attempt, executor, reporter, stop)? {
-                Ok(taken) => break taken,
+                Ok((started, wall, usage)) => break (started, wall, usage, spent),
                 Err(message) if retries == 0 => return Err(Trouble::Failed(message)),
                 Err(message) if attempt > retries => {
                     return Err(Trouble::Failed(format!("{message} (attempt {attempt} of {})", retries + 1)));
@@ -84,7 +93,7 @@ impl Work {
         };
         self.check_externals()?;
         self.check_inputs(&before)?;
-        Ok(Done { sealed: self.ticket.seal().map_err(failed)?, started, wall, usage })
+        Ok(Done { sealed: self.ticket.seal().map_err(failed)?, started, wall, usage, before: spent, pulled: None })
     }
 
     /// Executes the stage once. The inner error is one that another attempt may overcome.

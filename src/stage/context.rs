@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Period, Resources};
+use super::{Period, Resources, Task};
 use crate::devices::Device;
 use crate::digest::Digest;
 
@@ -33,6 +33,12 @@ pub struct Execution {
     pub backoff: Period,
     /// What its job asks for on a Slurm cluster, besides what the site says.
     pub slurm: Resources,
+    /// Into how many parts the stage is split, each of which is a process of its own and kept on its own:
+    /// they run at the same time as far as there are free slots and devices.
+    pub shards: usize,
+    /// How often the stage saves how far it is, so that an execution that is cut off is gone on with.
+    /// A kind without a default does not do that.
+    pub checkpoint_every: Option<Period>,
 }
 
 impl Default for Execution {
@@ -46,6 +52,8 @@ impl Default for Execution {
             retries: 0,
             backoff: Period::seconds(10),
             slurm: Resources::default(),
+            shards: 1,
+            checkpoint_every: None,
         }
     }
 }
@@ -77,6 +85,13 @@ pub struct Call {
     pub locations: BTreeMap<Digest, PathBuf>,
     /// How to run.
     pub execution: Execution,
+    /// What of the stage's work is to be done.
+    #[serde(default)]
+    pub task: Task,
+    /// A directory, which need not be there, whose content survives an execution that comes to no result:
+    /// the next one with the same key finds it.
+    #[serde(default)]
+    pub kept: Option<PathBuf>,
 }
 
 /// News from a running stage.
@@ -146,6 +161,12 @@ impl<'a> Context<'a> {
             Some(path) => Ok(path),
             None => bail!("no stage upstream names a file or folder with the digest {digest}"),
         }
+    }
+
+    /// The directory for what the next execution goes on with if this one is cut off, where the stage is to
+    /// save that. It need not be there.
+    pub fn kept(&self) -> Option<&'a Path> {
+        self.call.kept.as_deref()
     }
 
     /// How to run.

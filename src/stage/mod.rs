@@ -7,10 +7,16 @@ mod context;
 mod period;
 mod registry;
 mod resources;
+mod shard;
 mod signature;
+mod spent;
+mod stop;
 
 pub use context::{Call, Context, Execution, External, Progress, Silent, Update};
 pub use period::{NotAPeriod, Period};
-pub use registry::{Registry, Stage};
+pub use registry::{Registry, Stage, perform};
 pub use resources::{Mebibytes, Minutes, Resources};
+pub use shard::{SHARD, Shard, Sharded, Task};
 pub use signature::{Condition, Input, Output, Param, ParamKind, Signature, When};
+pub use spent::{Meter, Spent};
+pub use stop::Stop;

@@ -1,6 +1,8 @@
 //! The stage kinds of a build: one slice of implementations, with their parsed signatures.
 
-use super::{Context, Signature};
+use anyhow::Context as _;
+
+use super::{Call, Context, Progress, Sharded, Signature, Task};
 
 /// A stage kind: its declaration and its implementation.
 pub trait Stage: Sync {
@@ -14,6 +16,26 @@ pub trait Stage: Sync {
     /// Whatever stopped the work, with context on every file operation. Nothing that the stage has
     /// written is kept then.
     fn run(&self, context: &Context<'_>) -> anyhow::Result<()>;
+
+    /// How its work is split, where its declaration says `sharded: true`.
+    fn sharded(&self) -> Option<&dyn Sharded> {
+        None
+    }
+}
+
+/// Does what a call asks of a stage: all of its work, a shard of it, or merging the shards.
+///
+/// # Errors
+///
+/// Whatever stopped the work.
+pub fn perform(stage: &dyn Stage, call: &Call, progress: &dyn Progress) -> anyhow::Result<()> {
+    let context = Context::new(call, progress);
+    let sharded = || stage.sharded().with_context(|| format!("the work of `{}` cannot be split", call.kind));
+    match &call.task {
+        Task::Whole => stage.run(&context),
+        Task::Shard(shard) => sharded()?.shard(&context, *shard),
+        Task::Merge(shards) => sharded()?.merge(&context, shards),
+    }
 }
 
 /// All stage kinds that a build knows.

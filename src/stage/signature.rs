@@ -24,6 +24,9 @@ pub struct Signature {
     /// Whether it computes on an accelerator where there is one.
     #[serde(default)]
     pub accelerated: bool,
+    /// Whether its work can be split into shards.
+    #[serde(default)]
+    pub sharded: bool,
     /// Input slots by name.
     #[serde(default)]
     pub inputs: IndexMap<String, Input>,

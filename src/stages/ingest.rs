@@ -254,6 +254,8 @@ mod tests {
                     .collect(),
                 locations: Default::default(),
                 execution: Execution::default(),
+                task: Default::default(),
+                kept: None,
             };
             Ingest.run(&Context::new(&call, self))?;
             Pool::read(output.path())

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
 use crate::artifact::{Clusters, Pool, Sample, Scores, Turn, Vectors};
-use crate::stage::{Call, Context, Execution, Signature, Silent, Stage};
+use crate::stage::{Call, Context, Execution, Signature, Silent, Stage, Task};
 
 /// A stage kind with its inputs.
 pub struct Bench {
@@ -121,6 +121,8 @@ impl Bench {
             externals: Default::default(),
             locations: Default::default(),
             execution: Execution { threads, micro_batch: 1, ..Execution::default() },
+            task: Task::Whole,
+            kept: None,
         };
         self.stage.run(&Context::new(&call, &Silent))
     }

@@ -300,7 +300,7 @@ fn a_failed_stage_shows_the_end_of_its_log_and_how_to_run_it_again() {
     # param       min_side: null
     # param       seed: 0
     # external    path: b3:[digest], data.json
-    # execution   threads 1, micro_batch 32, device cpu, gradient_checkpointing false, retries 0, backoff [time]
+    # execution   threads 1, micro_batch 32, device cpu, gradient_checkpointing false, retries 0, backoff [time], shards 1
     # git commit  none
     # runner      0.1.0
     # started     [date], attempt 1

@@ -114,7 +114,7 @@ fn a_run_killed_at_any_step_of_a_commit_goes_on_where_it_was() {
 }
 
 /// The processes that a process has started.
-fn children(process: u32) -> Vec<i32> {
+pub fn children(process: u32) -> Vec<i32> {
     let mut found = Vec::new();
     for thread in fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten() {
         let text = fs::read_to_string(thread.path().join("children")).unwrap_or_default();

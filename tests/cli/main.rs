@@ -15,6 +15,12 @@ mod layers;
 mod parquet_files;
 mod planning;
 mod problems;
+#[cfg(feature = "remote")]
+mod remote;
+#[cfg(feature = "ml")]
+mod resumed;
+#[cfg(feature = "ml")]
+mod sharded;
 mod slurm;
 mod status;
 mod support;

@@ -920,6 +920,50 @@ stages:
 }
 
 #[test]
+fn a_stage_is_split_or_saved_only_where_its_kind_can_be() {
+    let text = "\
+stages:
+  a: {use: ingest, params: {name: a, path: a.json}, execution: {shards: 1, checkpoint_every: null}}
+  b: {use: train, inputs: {data: a.pool}, execution: {shards: 2, checkpoint_every: soon}}
+  c: {use: score, inputs: {model: b.model, pool: a.pool}, execution: {shards: 0, checkpoint_every: 1 h}}
+  d: {use: score, inputs: {model: b.model, pool: a.pool}, execution: {shards: 501}, params: {seed: 1}}
+";
+    assert_snapshot!(Project::of(text).problems(&[]), @r#"
+    error: `execution.shards` of `b` must be `1`: the work of its kind cannot be split, not the number 2
+     --> e.yaml:3:63
+      |
+    3 |   b: {use: train, inputs: {data: a.pool}, execution: {shards: 2, checkpoint_every: soon}}
+      |                                                               ^
+
+    error: `execution.checkpoint_every` of `b` must be a time such as `90 s` or `10 min`, not the text `soon`
+     --> e.yaml:3:84
+      |
+    3 |   b: {use: train, inputs: {data: a.pool}, execution: {shards: 2, checkpoint_every: soon}}
+      |                                                                                    ^^^^
+
+    error: `execution.shards` of `c` must be a whole number from 1 up, not the number 0
+     --> e.yaml:4:79
+      |
+    4 |   c: {use: score, inputs: {model: b.model, pool: a.pool}, execution: {shards: 0, checkpoint_every: 1 h}}
+      |                                                                               ^
+
+    error: `execution.checkpoint_every` of `c` must be nothing: its kind does not save how far it is, not the text `1 h`
+     --> e.yaml:4:100
+      |
+    4 |   c: {use: score, inputs: {model: b.model, pool: a.pool}, execution: {shards: 0, checkpoint_every: 1 h}}
+      |                                                                                                    ^^^
+
+    error: `execution.shards` of `d` must be a whole number from 1 to 500, not the number 501
+     --> e.yaml:5:79
+      |
+    5 |   d: {use: score, inputs: {model: b.model, pool: a.pool}, execution: {shards: 501}, params: {seed: 1}}
+      |                                                                               ^^^
+
+    5 problems; nothing was run
+    "#);
+}
+
+#[test]
 fn how_to_run_a_kind_is_checked_once_for_all_its_stages() {
     let text = "\
 execution:

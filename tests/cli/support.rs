@@ -70,8 +70,20 @@ impl Project {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
         command.args(arguments).current_dir(self.path()).env("COLUMNS", "100").env_remove("RUST_BACKTRACE");
-        // Whoever runs the tests may have a token, a cache or a proxy.
-        let personal = ["HF_", "HTTP", "http", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"];
+        // Whoever runs the tests may have a token, a cache, a remote or a proxy.
+        let personal = [
+            "HF_",
+            "HTTP",
+            "http",
+            "ALL_PROXY",
+            "all_proxy",
+            "NO_PROXY",
+            "no_proxy",
+            "AWS_",
+            "GOOGLE_",
+            "AZURE_",
+            "RUNNER_REMOTE",
+        ];
         for (name, _) in std::env::vars_os() {
             if personal.iter().any(|start| name.to_string_lossy().starts_with(start)) {
                 command.env_remove(name);

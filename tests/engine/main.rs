@@ -9,4 +9,5 @@ mod integrity;
 mod order;
 mod project;
 mod random;
+mod shards;
 mod toys;

@@ -1,11 +1,12 @@
 //! Toy stage kinds: small enough to say by heart what they make.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use runner::stage::{Context, Registry, Stage};
+use runner::stage::{Context, Registry, SHARD, Shard, Sharded, Stage};
 use serde::Deserialize;
 
 /// Every kind has one output, `out`, with the file `text.txt`.
@@ -17,7 +18,7 @@ macro_rules! declaration {
 
 /// All toys.
 pub fn registry() -> Registry {
-    Registry::new(&[&Write, &Join, &Length, &Read, &Fail, &Meet, &Peek, &Compute])
+    Registry::new(&[&Write, &Join, &Length, &Read, &Fail, &Meet, &Peek, &Compute, &Shout])
 }
 
 /// The text in an artifact of a toy.
@@ -174,5 +175,71 @@ impl Stage for Compute {
     fn run(&self, context: &Context<'_>) -> anyhow::Result<()> {
         Meet.run(context)?;
         write(context, &context.execution().device.to_string())
+    }
+}
+
+/// Writes the texts of its inputs letter by letter in upper case. Split, a shard does every so many letters,
+/// and notes in the directory `place` that it ran; it ends when `number` of them run at once. What the file
+/// `broken` there names fails: a shard, or `merge`.
+pub struct Shout;
+
+#[derive(Deserialize)]
+struct Shouting {
+    place: PathBuf,
+    number: usize,
+}
+
+impl Shouting {
+    fn may_run(&self, what: &str) -> anyhow::Result<()> {
+        ensure!(fs::read_to_string(self.place.join("broken")).unwrap_or_default() != what, "{what} is broken");
+        Ok(())
+    }
+}
+
+impl Stage for Shout {
+    fn declaration(&self) -> &'static str {
+        "{kind: shout, version: 1, summary: A toy., accelerated: true, sharded: true, outputs: {out: {kind: text, doc: The text.}}}"
+    }
+
+    fn run(&self, context: &Context<'_>) -> anyhow::Result<()> {
+        write(context, &inputs(context)?.concat().to_uppercase())
+    }
+
+    fn sharded(&self) -> Option<&dyn Sharded> {
+        Some(self)
+    }
+}
+
+impl Sharded for Shout {
+    fn shard(&self, context: &Context<'_>, shard: Shard) -> anyhow::Result<()> {
+        let toy: Shouting = context.params()?;
+        let note = toy.place.join(format!("{} on {}", shard.index + 1, context.execution().device));
+        ensure!(!note.exists(), "this shard ran before");
+        toy.may_run(&shard.to_string())?;
+        fs::write(note, "")?;
+        let patience = Instant::now() + Duration::from_secs(20);
+        while toy.number > 1 && fs::read_dir(&toy.place)?.count() < toy.number {
+            ensure!(Instant::now() < patience, "nobody came");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let text = inputs(context)?.concat();
+        let own: BTreeMap<usize, String> = text
+            .chars()
+            .enumerate()
+            .filter(|(place, _)| shard.has(*place))
+            .map(|(place, letter)| (place, letter.to_uppercase().to_string()))
+            .collect();
+        context.warn("letters are not all there is");
+        context.progress(own.len(), own.len(), "letters");
+        Ok(fs::write(context.output(SHARD)?.join("letters.json"), serde_json::to_vec(&own)?)?)
+    }
+
+    fn merge(&self, context: &Context<'_>, shards: &[PathBuf]) -> anyhow::Result<()> {
+        context.params::<Shouting>()?.may_run("merge")?;
+        let mut letters: BTreeMap<usize, String> = BTreeMap::new();
+        for shard in shards {
+            letters.extend(serde_json::from_slice::<BTreeMap<usize, String>>(&fs::read(shard.join("letters.json"))?)?);
+        }
+        write(context, &letters.into_values().collect::<String>())
     }
 }

@@ -26,6 +26,7 @@ pub(super) fn tell(event: &Event) {
         Event::Finished { stage, wall, cpu, memory, device } => {
             info!(stage, wall, cpu, memory, %device, "finished")
         }
+        Event::Pulled { stage, files, bytes, wall } => info!(stage, files, bytes, wall, "pulled"),
         Event::Fresh { stage } => debug!(stage, "fresh"),
         Event::Failed(failure) => {
             let (stage, said, log) = (&failure.stage, &failure.message, failure.log.display());
@@ -39,6 +40,7 @@ pub(super) fn tell(event: &Event) {
             ran = summary.ran,
             fresh = summary.fresh,
             cut_off = summary.cut_off,
+            pulled = summary.pulled,
             failed = summary.failed,
             skipped = summary.skipped,
             left = summary.left,

@@ -167,7 +167,7 @@ impl State {
                 self.close(stage);
                 self.awaited.push(Awaited { stage: stage.clone(), host: host.clone(), process: *process });
             }
-            Event::Fresh { stage } => {
+            Event::Fresh { stage } | Event::Pulled { stage, .. } => {
                 self.close(stage);
                 self.share(|share| share.fresh += 1);
             }

@@ -177,7 +177,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::stage::Execution;
+    use crate::stage::{Execution, Task};
 
     #[test]
     fn a_batch_is_found_again_with_all_that_is_known_of_it() {
@@ -190,6 +190,8 @@ mod tests {
             externals: BTreeMap::new(),
             locations: BTreeMap::new(),
             execution: Execution::default(),
+            task: Task::Whole,
+            kept: None,
         };
         let line = |name: &str| Line { fingerprint: Digest::of(name.as_bytes()), name: name.into() };
         let stages: Vec<(Line, &Call)> = ["a", "b", "c"].map(|name| (line(name), &call)).to_vec();

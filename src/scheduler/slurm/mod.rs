@@ -108,7 +108,7 @@ impl Drop for Slurm {
 
 impl Executor for Slurm {
     fn execute(&self, job: &Job<'_>, progress: &dyn Progress, stop: &AtomicBool) -> Result<Usage, Halt> {
-        if self.site.is_local(&job.call.kind) {
+        if self.site.keeps(job.call) {
             return self.locally(job, progress, stop);
         }
         let gone = || Halt::Failed("BUG: nobody submits jobs any more".to_string());
@@ -156,7 +156,7 @@ impl Executor for Slurm {
     }
 
     fn command(&self, job: &Job<'_>) -> String {
-        match self.site.is_local(&job.call.kind) {
+        match self.site.keeps(job.call) {
             true => self.here.command(job),
             false => "sbatch, as a task of a job array".to_string(),
         }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::devices::Device;
 use crate::plan::Planned;
-use crate::stage::{Minutes, Resources};
+use crate::stage::{Call, Minutes, Resources, Task};
 
 /// The settings of a site, all of which may be left out.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -128,6 +128,12 @@ impl Site {
         self.local.iter().any(|local| local == kind)
     }
 
+    /// Whether an execution stays on the machine where `exec` runs: one of a cheap kind, or one that only puts
+    /// together what shards left.
+    pub(super) fn keeps(&self, call: &Call) -> bool {
+        self.is_local(&call.kind) || matches!(call.task, Task::Merge(_))
+    }
+
     /// Settles for a stage what its job asks for, and what it computes on: an accelerator if its job has
     /// one, unless the experiment or `processor` says otherwise.
     ///
@@ -194,7 +200,7 @@ mod tests {
     use serde_json::{Map, json};
 
     use super::*;
-    use crate::stage::Execution;
+    use crate::stage::{Execution, Shard};
 
     fn site(value: serde_json::Value) -> Site {
         serde_json::from_value(value).unwrap()
@@ -235,6 +241,19 @@ mod tests {
         let mut train = planned("train", true, json!({}));
         site.arrange(&mut train, true).unwrap();
         assert_eq!((train.execution.device, train.execution.slurm.partition.as_deref()), (Device::Cpu, Some("cpu")));
+    }
+
+    #[test]
+    fn shards_are_jobs_and_what_puts_them_together_stays_here() {
+        let keeps = |kind: &str, task| {
+            let call = json!({"kind": kind, "params": {}, "inputs": {}, "outputs": {}, "externals": {},
+                              "locations": {}, "execution": {}});
+            let call = Call { task, ..serde_json::from_value(call).unwrap() };
+            site(json!({"local": ["select"]})).keeps(&call)
+        };
+        let shard = Task::Shard(Shard { index: 0, count: 2 });
+        assert!(keeps("select", Task::Whole) && keeps("score", Task::Merge(Vec::new())));
+        assert!(!keeps("score", Task::Whole) && !keeps("score", shard));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde::{Deserialize, Serialize};
+
 use super::Benchmark;
 use super::details::details;
 use super::metric::Scored;
@@ -9,7 +11,8 @@ use super::question::{Expected, Question};
 use crate::artifact;
 
 /// What a model did when it was asked.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reply {
     /// Whether it would have given exactly the right answer; for [`super::Metric::is_exact`] alone.
     WouldBeRight(bool),

@@ -1,8 +1,8 @@
 //! The stage kinds that need the mathematics of `ml`.
 
 mod cluster;
+mod dealing;
 mod evaluate;
-
 mod gradient;
 mod preparation;
 mod score;

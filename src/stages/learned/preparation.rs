@@ -26,7 +26,7 @@ pub fn items(context: &Context<'_>, roots: &[Digest], samples: &[Sample]) -> any
 
 /// Samples that are encoded together. What a stage holds at a time does not depend on how many windows
 /// there are.
-const WINDOW: usize = 8192;
+pub const WINDOW: usize = 8192;
 
 /// The samples of an input, window by window.
 pub struct Windows<'a> {

@@ -1,14 +1,16 @@
 //! The stage kind `score`: importance scores of every sample under a model.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
 use indexmap::IndexMap;
 use serde::Deserialize;
 
+use super::dealing::{Deal, Merging};
 use super::gradient::chosen_layers;
 use super::preparation::{Adapted, Windows, adapters, encode};
-use crate::artifact::{Influences, PoolReader, Sample, ScoresWriter, Vectors, align};
+use crate::artifact::{Influences, PieceWriter, PoolReader, Sample, ScoresWriter, Vectors, align};
 use crate::ml::batch::batches_by_length;
 use crate::ml::device::{self, Compute, Job};
 use crate::ml::gradient::{Extraction, length};
@@ -18,7 +20,7 @@ use crate::ml::samples::{Inputs, Item, Samples};
 use crate::ml::score::{answers, entropies, losses};
 use crate::ml::weights::Checkpoint;
 use crate::selection::scorers::{self, Evidence, Formulas, Need, Scorer, Version, influence};
-use crate::stage::{Context, Stage};
+use crate::stage::{Context, SHARD, Shard, Sharded, Stage};
 use crate::text::ticked_list;
 
 /// See `stages/score.yaml`.
@@ -52,20 +54,57 @@ impl Stage for Score {
     }
 
     fn run(&self, context: &Context<'_>) -> anyhow::Result<()> {
-        device::on(context.execution().device, Run { context, params: context.params()? })
+        device::on(context.execution().device, Run { context, params: context.params()?, shard: None })
+    }
+
+    fn sharded(&self) -> Option<&dyn Sharded> {
+        Some(self)
+    }
+}
+
+impl Sharded for Score {
+    fn shard(&self, context: &Context<'_>, shard: Shard) -> anyhow::Result<()> {
+        device::on(context.execution().device, Run { context, params: context.params()?, shard: Some(shard) })
+    }
+
+    fn merge(&self, context: &Context<'_>, shards: &[PathBuf]) -> anyhow::Result<()> {
+        let scorers = context.params::<Params>()?.scorers;
+        let names: Vec<&str> = scorers.iter().map(String::as_str).collect();
+        let merging = Merging::open(context, "pool", shards)?;
+        let tasks: Option<Vec<String>> = merging.pieces.note()?;
+        let mut scores = ScoresWriter::create(context.output("scores")?, merging.len(), &names)?;
+        let mut sums: Vec<Vec<f32>> = vec![Vec::new(); tasks.as_ref().map_or(0, Vec::len)];
+        merging.each(|ids, columns| {
+            let (own, influences) = columns.split_at(names.len());
+            sums.iter_mut().zip(influences).for_each(|(sums, influences)| sums.extend(influences));
+            scores.append(ids, &own.iter().map(Vec::as_slice).collect::<Vec<_>>())
+        })?;
+        scores.finish()?;
+        match tasks {
+            Some(tasks) => Influences { tasks: tasks.into_iter().zip(sums).collect() }.write(context.output("scores")?),
+            None => Ok(()),
+        }
     }
 }
 
 struct Run<'a> {
     context: &'a Context<'a>,
     params: Params,
+    /// What of the samples is to be done; all of them without one.
+    shard: Option<Shard>,
+}
+
+/// Where scores go.
+enum Sink {
+    Whole(ScoresWriter),
+    Shard(PieceWriter),
 }
 
 impl Job for Run<'_> {
     type Output = ();
 
     fn run<B: Compute>(self, device: &B::Device) -> anyhow::Result<()> {
-        let Run { context, params } = self;
+        let Run { context, params, shard } = self;
         let formulas = Formulas { perplexity: params.perplexity, positions: params.positions };
         let named = |name: &String| scorers::named(name).with_context(|| format!("there is no scorer `{name}`"));
         let scorers: Vec<&dyn Scorer> = params.scorers.iter().map(named).collect::<anyhow::Result<_>>()?;
@@ -80,8 +119,18 @@ impl Job for Run<'_> {
             false => None,
         };
         let names: Vec<&str> = scorers.iter().map(|scorer| scorer.name()).collect();
-        let mut scores = ScoresWriter::create(context.output("scores")?, pool.len(), &names)?;
-        let mut done = 0;
+        let mut sink = match shard {
+            None => Sink::Whole(ScoresWriter::create(context.output("scores")?, pool.len(), &names)?),
+            Some(_) => {
+                let tasks: Option<Vec<&String>> =
+                    influences.as_ref().map(|influences| influences.directions.keys().collect());
+                let each = tasks.iter().flatten().map(|task| task.as_str());
+                let columns: Vec<(&str, usize)> = names.iter().copied().chain(each).map(|name| (name, 1)).collect();
+                Sink::Shard(PieceWriter::create(context.output(SHARD)?, &columns, &tasks)?)
+            }
+        };
+        let mut deal = Deal::new(context, shard.unwrap_or(Shard::WHOLE), pool.len(), "samples");
+        let mut first = 0;
         for window in pool.windows()? {
             let (samples, items) = window?;
             let seen = models.as_ref().map(|models| models.encode(context, &params, &items)).transpose()?;
@@ -90,34 +139,53 @@ impl Job for Run<'_> {
                 None => vec![(0..samples.len()).collect()],
             };
             let mut columns = vec![vec![f32::NAN; samples.len()]; scorers.len()];
-            let mut influences = influences.as_mut().map(|influences| influences.of(&samples)).transpose()?;
+            let mut own = vec![false; samples.len()];
+            let influences = influences.as_mut().map(|influences| influences.of(&samples)).transpose()?;
             for indices in batches {
+                if !deal.is_own() {
+                    continue;
+                }
                 let mut evidence = match (&models, &seen) {
                     (Some(models), Some(seen)) => models.evidence(&needs, seen, &indices)?,
                     _ => vec![Evidence::default(); indices.len()],
                 };
                 for (index, evidence) in indices.iter().zip(&mut evidence) {
-                    if let Some(influences) = &mut influences {
-                        evidence.influences = std::mem::take(&mut influences[*index]);
+                    own[*index] = true;
+                    if let Some(influences) = &influences {
+                        evidence.influences.clone_from(&influences[*index]);
                     }
                     for (column, scorer) in columns.iter_mut().zip(&scorers) {
                         column[*index] = scorer.score(evidence, &formulas);
                     }
                 }
-                done += indices.len();
-                context.progress(done, pool.len(), "samples");
+                deal.done(indices.len());
             }
             for (name, values) in names.iter().zip(&columns) {
-                let wrong = (0..values.len()).filter(|index| !values[*index].is_finite());
+                let wrong = (0..values.len()).filter(|index| own[*index] && !values[*index].is_finite());
                 let wrong: Vec<&str> = wrong.map(|index| samples[index].id.as_str()).collect();
                 if !wrong.is_empty() {
                     bail!("the {name} is not finite for the samples {}", shortened(&wrong));
                 }
             }
-            let ids: Vec<&str> = samples.iter().map(|sample| sample.id.as_str()).collect();
-            scores.append(&ids, &columns.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+            match &mut sink {
+                Sink::Whole(scores) => {
+                    let ids: Vec<&str> = samples.iter().map(|sample| sample.id.as_str()).collect();
+                    scores.append(&ids, &columns.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+                }
+                Sink::Shard(piece) => {
+                    for index in (0..samples.len()).filter(|index| own[*index]) {
+                        let mut row: Vec<f32> = columns.iter().map(|column| column[index]).collect();
+                        row.extend(influences.iter().flat_map(|all| &all[index]).map(|sum| *sum as f32));
+                        piece.append(first + index, &[&row])?;
+                    }
+                }
+            }
+            first += samples.len();
         }
-        scores.finish()?;
+        match sink {
+            Sink::Shard(piece) => return piece.finish(),
+            Sink::Whole(scores) => scores.finish()?,
+        }
         match influences {
             Some(influences) => influences.sums.write(context.output("scores")?),
             None => Ok(()),

@@ -12,9 +12,10 @@ use crate::ml::llava::Llava;
 use crate::ml::lora;
 use crate::ml::optimizer::Trained;
 use crate::ml::precision::Precision;
+use crate::ml::saves::Saves;
 use crate::ml::train::Training;
 use crate::ml::weights::Checkpoint;
-use crate::stage::{Context, Stage};
+use crate::stage::{Context, Meter, Stage, Stop};
 
 /// See `stages/train.yaml`.
 pub struct Train;
@@ -110,11 +111,22 @@ impl Job for Run<'_> {
             checkpointing: context.execution().gradient_checkpointing,
         };
         let mut curve = Vec::new();
-        let optimizer = training.run(&mut model, &samples, |progress| {
+        let note = |message: String| context.warn(message);
+        let kept = context.kept().zip(context.execution().checkpoint_every);
+        let stop = kept.map(|_| Stop::listen()).transpose().context("cannot listen for signals")?;
+        let is_asked = || stop.as_ref().is_some_and(Stop::is_asked);
+        let saves = kept.map(|(kept, every)| Saves::new(kept, every.duration(), &is_asked, &note));
+        let mut meter = kept.map(|(kept, every)| Meter::new(kept, every.duration()));
+        let optimizer = training.run_saved(&mut model, &samples, saves, |progress| {
+            meter.iter_mut().for_each(Meter::tick);
             context.progress(progress.step + 1, progress.steps, "steps");
             let (step, loss, learning_rate) = (progress.step, progress.loss, progress.learning_rate);
             curve.push(CurvePoint { step, loss, learning_rate });
-        })?;
+        });
+        // Whoever asked the process to stop sees that it did, and not that it failed.
+        stop.iter().for_each(Stop::heed);
+        let optimizer = optimizer?;
+        drop(stop);
 
         let directory = context.output("model")?;
         let lora = params.method == Method::Lora;

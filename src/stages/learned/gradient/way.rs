@@ -58,8 +58,13 @@ pub enum Form {
     Absent,
     /// Vectors of this length as they are to be written.
     Final(usize),
-    /// Gradients that are still to be projected to so many dimensions.
-    Raw(usize),
+    /// Gradients of so many parameters that are still to be projected to so many dimensions.
+    Raw {
+        /// Length of a gradient.
+        parameters: usize,
+        /// Length of a vector.
+        dimensions: usize,
+    },
 }
 
 /// The vectors of a batch.
@@ -155,7 +160,7 @@ impl<B: Compute> Backward<B> {
         let parameters: usize = matrices.iter().map(|(_, [rows, columns])| rows * columns).sum();
         let mut factors = None;
         let form = match params.projection {
-            ProjectionKind::Rademacher => Form::Raw(params.dimensions),
+            ProjectionKind::Rademacher => Form::Raw { parameters, dimensions: params.dimensions },
             ProjectionKind::None => {
                 ensure!(
                     parameters <= UNPROJECTED,
@@ -227,7 +232,10 @@ impl<B: Compute> Differences<B> {
         let (seed, probes) = (params.seed, params.probes);
         let (shared, form) = match params.probes_of {
             Owner::Shared => (Some(perturbation.probes(Projection { seed, dimensions: probes })), Form::Final(probes)),
-            Owner::Sample => (None, Form::Raw(params.dimensions)),
+            Owner::Sample => {
+                let parameters = perturbation.parameters();
+                (None, Form::Raw { parameters, dimensions: params.dimensions })
+            }
         };
         Ok((Differences { model, perturbation, shared, probes, seed }, form))
     }
