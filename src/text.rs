@@ -1,4 +1,6 @@
-//! Words for people: plurals, lists and did-you-mean.
+//! Words for people: plurals, lists, did-you-mean, sizes and times.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// `1 stage`, `2 stages`.
 pub fn count(number: usize, noun: &str) -> String {
@@ -35,6 +37,11 @@ pub fn duration(seconds: f64) -> String {
         60..=3599 => format!("{} min {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
     }
+}
+
+/// This moment in seconds since 1970; 0 where the clock says that it is earlier.
+pub fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
 /// A moment in seconds since 1970 as `2026-08-03 14:05:09 UTC`.

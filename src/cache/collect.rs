@@ -20,8 +20,9 @@ use super::entry::Entry;
 use super::error::{CacheError, at};
 use super::fault::{Point, reach};
 use super::verify::size;
-use super::{Cache, JOURNAL, holds, journal, now, rows};
+use super::{Cache, JOURNAL, holds, journal, rows};
 use crate::digest::Digest;
+use crate::text::now;
 
 /// An artifact that no row names may be one that is just being brought here.
 const GRACE: Duration = Duration::from_secs(3600);

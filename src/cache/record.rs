@@ -8,8 +8,9 @@ use super::fault::{Point, reach};
 use super::owner::host;
 use super::store::Artifact;
 use super::ticket::Sealed;
-use super::{Cache, JOURNAL, journal, now, rows};
+use super::{Cache, JOURNAL, journal, rows};
 use crate::digest::Digest;
+use crate::text::now;
 
 impl Cache {
     /// Writes the row of a finished stage, and returns the result of its key: if another came first

@@ -233,16 +233,8 @@ pub struct Exec {
     /// Take results from the remote, but bring none there.
     #[arg(long)]
     pub remote_read_only: bool,
-    /// How many processor cores to use [default: all].
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub jobs: Option<u16>,
-    /// Where accelerated stages compute: `auto` for every CUDA device that there is, else the processor;
-    /// `cpu`; `cuda` for all CUDA devices; or some of them, as in `cuda:0,cuda:2`.
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub device: Request,
-    /// How many stages may share a CUDA device.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    pub per_device: u16,
+    #[command(flatten)]
+    pub machine: Machine,
     /// Give the run a name, by which `runner status` finds it, and keep a record even if nothing has to run.
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -514,18 +506,31 @@ pub struct Gc {
     pub format: FormatOption,
 }
 
-/// What stages may use when they are executed again.
+/// What stages may use.
 #[derive(Debug, Args)]
 pub struct Machine {
     /// How many processor cores to use [default: all].
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
-    /// Where accelerated stages compute, as for `exec`.
+    /// Where accelerated stages compute: `auto` for every CUDA device that there is, else the processor;
+    /// `cpu`; `cuda` for all CUDA devices; or some of them, as in `cuda:0,cuda:2`.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: Request,
     /// How many stages may share a CUDA device.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub per_device: u16,
+}
+
+impl Machine {
+    /// How many processor cores to use.
+    pub fn jobs(&self) -> usize {
+        self.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
+    }
+
+    /// How many stages may share a CUDA device.
+    pub fn places(&self) -> usize {
+        usize::from(self.per_device)
+    }
 }
 
 #[derive(Debug, Args)]

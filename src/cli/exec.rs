@@ -46,13 +46,11 @@ fn exec_in(
     // Everything is planned before anything runs: a mistake in the last experiment is told at once.
     let (plans, exit) = plans(arguments, workspace, registry)?;
     let available = Available::here();
-    let devices = available.pool(&arguments.device, usize::from(arguments.per_device))?;
+    let devices = available.pool(&arguments.machine.device, arguments.machine.places())?;
     plans.iter().try_for_each(|(_, plan)| available.check(plan))?;
     remote::attach(workspace, &arguments.remote, arguments.remote_read_only)?;
     let executor = ChildProcess::this_program().context("cannot find this program")?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = arguments.jobs.map_or(cores, usize::from);
-    let options = Options { jobs, keep_going: arguments.keep_going, devices };
+    let options = Options { jobs: arguments.machine.jobs(), keep_going: arguments.keep_going, devices };
     if plans.len() > 1 {
         let sharing = Sharing::of(plans.iter().map(|(_, plan)| plan));
         match arguments.format.format {

@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value as Json, json};
 
@@ -19,7 +18,7 @@ use crate::cache::{Collection, Entry, Keep, Provenance, Reason};
 use crate::console;
 use crate::digest::Digest;
 use crate::stage::Registry;
-use crate::text::{bytes, count, timestamp};
+use crate::text::{bytes, count, now, timestamp};
 
 /// Where the experiments are if none are named.
 const EXPERIMENTS: &str = "experiments";
@@ -37,8 +36,7 @@ pub fn gc(arguments: &Gc, registry: &Registry) -> Result<Exit, Failure> {
     let used = used(&many::files(&paths)?, &arguments.changes.overrides(), &mut workspace, registry)?;
     let named: Vec<Run> = runs(workspace.directory()).into_iter().filter(|run| run.name.is_some()).collect();
     let roots = Roots { paths: &paths, used: &used, named: &named, last: last(&used, &mut workspace)? };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
-    let keep = Keep { results: roots.results(), since: now - arguments.keep_days * 86_400.0 };
+    let keep = Keep { results: roots.results(), since: now() - arguments.keep_days * 86_400.0 };
     let cache = workspace.cache()?;
     let collection = match arguments.delete {
         true => cache.collect(&keep)?,

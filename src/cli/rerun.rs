@@ -30,10 +30,8 @@ const SHOWN: usize = 3;
 /// Executes finished stages of each experiment again.
 pub fn rerun(arguments: &Verify, workspace: &mut Workspace, registry: &Registry) -> Result<Exit, Failure> {
     let available = Available::here();
-    let machine = &arguments.machine;
-    let devices = available.pool(&machine.device, usize::from(machine.per_device))?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let options = Options { jobs: machine.jobs.map_or(cores, usize::from), keep_going: true, devices };
+    let devices = available.pool(&arguments.machine.device, arguments.machine.places())?;
+    let options = Options { jobs: arguments.machine.jobs(), keep_going: true, devices };
     let executor = ChildProcess::this_program().context("cannot find this program")?;
     let interrupt = catch_signals()?;
     let mut told = Vec::new();

@@ -7,6 +7,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use super::failure::Failure;
+use super::records::is_called;
 use super::runs::{Run, runs};
 use super::workspace::{Lenient, Workspace, read};
 use crate::cache::{Artifact, Cache};
@@ -51,7 +52,7 @@ pub fn side(
     if let Some((file, arm)) = found {
         return of_experiment(Path::new(file), arm, overrides, workspace, registry);
     }
-    let fits = |run: &Run| run.name.as_deref() == Some(operand) || run.id.starts_with(operand);
+    let fits = |run: &Run| is_called(operand, run.name.as_deref(), &run.id);
     match runs(workspace.directory()).into_iter().rev().find(fits) {
         Some(run) => of_run(&run, workspace.existing_cache()?),
         None => {

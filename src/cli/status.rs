@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::arguments::{Format, Status};
 use super::failure::{Exit, Failure};
-use super::records::{Awaited, Record, Running, State, find, now, records};
+use super::records::{Awaited, Record, Running, State, find, records};
 use crate::console;
 use crate::devices::Device;
-use crate::text::{count, duration, timestamp};
+use crate::text::{count, duration, now, timestamp};
 
 /// So many runs that ended are listed, unless all are asked for.
 const RECENT: usize = 5;

@@ -64,6 +64,27 @@ pub(super) struct Share {
     pub device: Device,
 }
 
+impl Share {
+    /// The first of these stages that fits beside what is taken, and what it takes.
+    pub fn first(
+        plan: &Plan,
+        stages: impl IntoIterator<Item = StageIndex>,
+        taken: impl Iterator<Item = Share> + Clone,
+        options: &Options,
+    ) -> Option<(StageIndex, Share)> {
+        let jobs = options.jobs.max(1);
+        let slots = taken.clone().map(|share| share.slots).sum::<usize>();
+        let left = jobs.checked_sub(slots).filter(|left| *left > 0)?;
+        let load = |device: Device| taken.clone().filter(|share| share.device == device).count();
+        stages.into_iter().find_map(|stage| {
+            let planned = &plan[stage];
+            let slots = planned.execution.threads.clamp(1, jobs);
+            let device = options.devices.place(planned, load)?;
+            (slots <= left).then_some((stage, Share { slots, device }))
+        })
+    }
+}
+
 /// A run in progress.
 pub(super) struct Engine<'a> {
     pub plan: &'a Plan,
@@ -252,18 +273,11 @@ impl Engine<'_> {
 
     /// The ready stage to start now, with what it takes: the head of the longest chain that fits.
     fn next(&self) -> Option<(StageIndex, Share)> {
-        let jobs = self.options.jobs.max(1);
-        let taken: usize = self.running.values().map(|running| running.share.slots).sum();
-        if self.is_ending() || taken >= jobs {
+        if self.is_ending() {
             return None;
         }
-        let load = |device: Device| self.running.values().filter(|running| running.share.device == device).count();
-        self.states.ready().find_map(|stage| {
-            let planned = &self.plan[stage];
-            let slots = planned.execution.threads.clamp(1, jobs);
-            let device = self.options.devices.place(planned, load)?;
-            (slots <= jobs - taken).then_some((stage, Share { slots, device }))
-        })
+        let taken = self.running.values().map(|running| running.share);
+        Share::first(self.plan, self.states.ready(), taken, self.options)
     }
 
     /// Looks at the stages that other processes run: those that nobody runs any more are done, or to be

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, Scope};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::engine::Share;
 use super::examine::Examination;
@@ -22,6 +22,7 @@ use crate::devices::Device;
 use crate::digest::Digest;
 use crate::plan::{Plan, Source, StageIndex};
 use crate::stage::{Call, Silent, Task};
+use crate::text::now;
 
 /// How often the interrupt is looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -144,7 +145,9 @@ impl Trials<'_> {
                 stop.store(true, Ordering::Relaxed);
                 waiting.clear();
             }
-            while let Some((stage, share)) = self.next(&waiting, &running, options) {
+            while let Some((stage, share)) =
+                Share::first(self.plan, waiting.iter().copied(), running.values().copied(), options)
+            {
                 waiting.retain(|other| *other != stage);
                 running.insert(stage, share);
                 let work = self.work(stage, share, cache)?;
@@ -167,24 +170,6 @@ impl Trials<'_> {
                 Err(RecvTimeoutError::Disconnected) => unreachable!("this loop has a sender itself"),
             }
         }
-    }
-
-    /// The first stage that fits beside those that run.
-    fn next(
-        &self,
-        waiting: &VecDeque<StageIndex>,
-        running: &BTreeMap<StageIndex, Share>,
-        options: &Options,
-    ) -> Option<(StageIndex, Share)> {
-        let jobs = options.jobs.max(1);
-        let taken: usize = running.values().map(|share| share.slots).sum();
-        let load = |device: Device| running.values().filter(|share| share.device == device).count();
-        waiting.iter().find_map(|stage| {
-            let planned = &self.plan[*stage];
-            let slots = planned.execution.threads.clamp(1, jobs);
-            let device = options.devices.place(planned, load)?;
-            (slots + taken <= jobs).then_some((*stage, Share { slots, device }))
-        })
     }
 
     fn work(&self, stage: StageIndex, share: Share, cache: &mut Cache) -> Result<Work, CacheError> {
@@ -283,7 +268,7 @@ impl Work {
         let head = format!("# stage       {}, once more, to be compared with its result\n", self.name);
         match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => log::begin(&self.log, &head, 1, &executor.command(&job), seconds()),
+            _ => log::begin(&self.log, &head, 1, &executor.command(&job), now()),
         }
         .map_err(|error| Halt::Failed(format!("cannot write its log `{}`: {error}", self.log.display())))?;
         executor.execute(&job, &Silent, stop).map(drop)
@@ -302,9 +287,4 @@ impl Work {
         }
         Ok(compared)
     }
-}
-
-/// Seconds since 1970.
-fn seconds() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::executor::{Executor, Halt, Job, Usage};
 use super::log;
@@ -12,6 +12,7 @@ use super::pull::Pulled;
 use crate::cache::{CacheError, FileDigests, Health, Sealed, Store, Ticket};
 use crate::digest::Digest;
 use crate::stage::{Call, Period, Spent};
+use crate::text::now;
 
 /// The longest pause before a retry.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
@@ -102,7 +103,7 @@ impl Work {
         reporter: &Reporter,
         stop: &AtomicBool,
     ) -> Result<Result<(f64, f64, Usage), String>, Trouble> {
-        let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+        let started = now();
         let job = Job { name: &self.name, call: &self.call, scratch: self.ticket.scratch(), log: &self.log };
         log::begin(&self.log, &self.provenance, attempt, &executor.command(&job), started)
             .map_err(|error| Trouble::Failed(format!("cannot write its log `{}`: {error}", self.log.display())))?;

@@ -60,7 +60,12 @@ fn recorded(project: &Project) -> BTreeSet<String> {
 
 /// What every stage made, and that every byte of it is as its digest says.
 pub fn verified(project: &Project) -> BTreeSet<String> {
-    let cache = Cache::open(&work(project)).unwrap();
+    verified_in(&work(project))
+}
+
+/// The same of another work directory.
+pub fn verified_in(work: &Path) -> BTreeSet<String> {
+    let cache = Cache::open(work).unwrap();
     let mut results = BTreeSet::new();
     for entry in cache.entries().unwrap() {
         for (slot, artifact) in &entry.outputs {

@@ -6,10 +6,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use insta::assert_snapshot;
-use runner::cache::{Cache, Entry, Health};
+use runner::cache::{Cache, Entry};
 use serde_json::Value;
 
-use crate::faults::{data, ran};
+use crate::faults::{data, ran, verified_in};
 use crate::support::Project;
 
 const EXPERIMENT: &str = "\
@@ -33,17 +33,8 @@ fn entries(project: &Project, store: &str) -> Vec<Entry> {
     Cache::open(&project.path().join(store)).unwrap().entries().unwrap()
 }
 
-/// What every stage made, after every byte of it was checked.
 fn verified(project: &Project, store: &str) -> BTreeSet<String> {
-    let cache = Cache::open(&project.path().join(store)).unwrap();
-    let mut results = BTreeSet::new();
-    for entry in cache.entries().unwrap() {
-        for (slot, artifact) in &entry.outputs {
-            assert_eq!(cache.store().verify_again(&artifact.digest), Health::Intact, "{}", entry.provenance.name);
-            results.insert(format!("{}.{slot} {}", entry.fingerprint, artifact.digest));
-        }
-    }
-    results
+    verified_in(&project.path().join(store))
 }
 
 /// What a command tells that moves results, which it does in no order.

@@ -10,8 +10,9 @@ use super::lanes::{LANES, fan_out};
 use super::transfer::each_file;
 use super::{Remote, Step, Watch, layout};
 use crate::cache::entry::{Divergence, Entry};
-use crate::cache::{Health, ManifestFile, Store, host, now};
+use crate::cache::{Health, ManifestFile, Store, host};
 use crate::digest::Digest;
+use crate::text::now;
 
 /// So many results are brought there at once.
 const AT_ONCE: usize = 4;

@@ -5,9 +5,9 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::now;
 use super::state::State;
 use crate::cli::failure::Exit;
+use crate::text::now;
 
 /// The state is written no more often than this.
 const PAUSE: Duration = Duration::from_millis(500);

@@ -17,7 +17,6 @@ mod state;
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::failure::Failure;
 use crate::artifact::read_json;
@@ -66,18 +65,18 @@ fn lives(directory: &Path, state: &State) -> bool {
     }
 }
 
+/// Whether a run with this name and id is meant by `what`.
+pub fn is_called(what: &str, name: Option<&str>, id: &str) -> bool {
+    name == Some(what) || id.starts_with(what)
+}
+
 /// The run with this id or name, or the start of an id; of several the latest.
 pub fn find(records: Vec<Record>, what: &str) -> Result<Record, Failure> {
-    let fits = |record: &Record| record.state.name.as_deref() == Some(what) || record.state.id.starts_with(what);
+    let fits = |record: &Record| is_called(what, record.state.name.as_deref(), &record.state.id);
     records.into_iter().rev().find(fits).ok_or_else(|| {
         Failure::usage(
             format!("no run is called `{what}`"),
             Some("`runner status --all` lists the runs that there are"),
         )
     })
-}
-
-/// Seconds since 1970.
-pub fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }

@@ -13,7 +13,6 @@ use tracing::level_filters::LevelFilter;
 
 use super::board::Board;
 use super::events::tell;
-use super::now;
 use super::state::State;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::trace::Trace;
@@ -21,6 +20,7 @@ use crate::console;
 use crate::digest::Digest;
 use crate::plan::Plan;
 use crate::scheduler::{Event, Outcome};
+use crate::text::now;
 
 /// The variable that says from which level on events are written down.
 const LEVEL: &str = "RUNNER_LOG";

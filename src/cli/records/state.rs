@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::now;
 use crate::cli::failure::Exit;
 use crate::devices::Device;
 use crate::digest::Digest;
 use crate::scheduler::{Event, host};
-use crate::text::timestamp;
+use crate::text::{now, timestamp};
 
 /// What is known of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
