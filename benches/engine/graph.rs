@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use indexmap::IndexMap;
 use runner::cache::Cache;
 use runner::digest::Digest;
 use runner::plan::{Externals, Plan, Planned, Refusal, plan};
+use runner::slots::Slots;
 use runner::spec::{self, Overrides};
 use runner::stage::{Context, Execution, Registry, Stage};
 use serde_json::{Map, Value, json};
@@ -67,7 +69,9 @@ pub fn write_chains_for_ninja(directory: &Path, stages: usize) -> anyhow::Result
 /// Writes `build.ninja` with as many `touch` commands that depend on nothing.
 pub fn write_touches_for_ninja(directory: &Path, stages: usize) -> anyhow::Result<()> {
     let mut text = String::from("rule touch\n  command = touch $out\n");
-    (0..stages).for_each(|number| drop(writeln!(text, "build out/{number}: touch")));
+    for number in 0..stages {
+        let _ = writeln!(text, "build out/{number}: touch");
+    }
     Ok(fs::write(directory.join("build.ninja"), text)?)
 }
 
@@ -120,10 +124,10 @@ pub fn touches(stages: usize) -> Plan {
             names: vec![number.to_string()],
             kind: "touch".to_string(),
             version: 1,
-            params: Map::from_iter([("number".to_string(), json!(number))]),
+            params: Map::from_iter([("number".to_string(), json!(number))]).into(),
             externals: BTreeMap::new(),
-            inputs: BTreeMap::new(),
-            outputs: IndexMap::from([("out".to_string(), "text".to_string())]),
+            inputs: Slots::new(),
+            outputs: Arc::new(IndexMap::from([("out".to_string(), "text".to_string())])),
             execution: Execution::default(),
             accelerated: false,
         });
