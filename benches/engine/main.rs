@@ -22,10 +22,9 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use measure::{Side, compare, measure};
-use runner::artifact::read_json;
 use runner::cache::Cache;
 use runner::plan::Plan;
-use runner::scheduler::{ChildProcess, Executor, InProcess, Options, die_with_parent, run};
+use runner::scheduler::{ChildProcess, Executor, InProcess, Nursery, Options, die_with_parent, huge_pages, run};
 use runner::stage::{Call, Context, Registry, Silent};
 use tempfile::TempDir;
 
@@ -96,6 +95,7 @@ enum One {
 }
 
 fn main() -> anyhow::Result<()> {
+    huge_pages(false);
     let arguments = Arguments::parse();
     let rounds = arguments.rounds;
     match arguments.command {
@@ -171,26 +171,29 @@ fn planning(stages: usize, rounds: usize) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     graph::write_experiment(directory.path(), stages)?;
     let path = directory.path().to_path_buf();
-    compare(vec![Side::new("plan", move || measure(&mut itself(One::Plan, &path, stages, 1)))], rounds, stages, "stages")
+    compare(
+        vec![Side::new("plan", move || measure(&mut itself(One::Plan, &path, stages, 1)))],
+        rounds,
+        stages,
+        "stages",
+    )
 }
 
 fn everything(stages: usize, jobs: usize, rounds: usize) -> anyhow::Result<()> {
-    let new = || tempfile::tempdir().context("cannot make a directory");
-    let own = |what| {
-        move || {
-            let directory = new()?;
-            measure(&mut itself(what, directory.path(), stages, jobs))
-        }
-    };
-    let theirs = move || {
+    // What is deleted makes it slow to create files for a while, on some file systems: so nothing is until
+    // the end.
+    let ground = tempfile::tempdir()?;
+    let new = || anyhow::Ok(tempfile::tempdir_in(ground.path()).context("cannot make a directory")?.keep());
+    let own = |what| move || measure(&mut itself(what, &new()?, stages, jobs));
+    let theirs = || {
         let directory = new()?;
-        graph::write_touches_for_ninja(directory.path(), stages)?;
-        measure(&mut ninja(directory.path(), jobs))
+        graph::write_touches_for_ninja(&directory, stages)?;
+        measure(&mut ninja(&directory, jobs))
     };
-    let real = move || {
+    let real = || {
         let directory = new()?;
-        graph::write_experiment(directory.path(), stages)?;
-        measure(&mut program(directory.path(), jobs))
+        graph::write_experiment(&directory, stages)?;
+        measure(&mut program(&directory, jobs))
     };
     let sides = vec![
         Side::new("ninja, touch", theirs),
@@ -236,6 +239,7 @@ fn hashing(files: usize, bytes: usize, rounds: usize) -> anyhow::Result<()> {
 
 /// What [`itself`] starts.
 fn one(what: One, directory: &Path, stages: usize, jobs: usize) -> anyhow::Result<()> {
+    let nursery = Nursery::start(|call| i32::from(forked(call).is_err()));
     let mut cache = Cache::open(&directory.join(".runner"))?;
     let registry = match what {
         One::Plan | One::Fill => runner::stages::registry(),
@@ -251,7 +255,9 @@ fn one(what: One, directory: &Path, stages: usize, jobs: usize) -> anyhow::Resul
             execute(&plan, &mut cache, &InProcess::new(&registry), jobs)?;
         }
         One::InProcess => execute(&graph::touches(stages), &mut cache, &InProcess::new(&registry), jobs)?,
-        One::Children => execute(&graph::touches(stages), &mut cache, &ChildProcess::this_program()?, jobs)?,
+        One::Children => {
+            execute(&graph::touches(stages), &mut cache, &ChildProcess::this_program()?.with(nursery), jobs)?
+        }
         One::Digest => drop(cache.digest(&directory.join("files"))?),
     }
     Ok(())
@@ -266,8 +272,13 @@ fn execute(plan: &Plan, cache: &mut Cache, executor: &dyn Executor, jobs: usize)
 
 /// The process of a trivial stage: what `runner __stage` does, with another registry.
 fn stage(call: &Path) -> anyhow::Result<()> {
+    forked(&fs::read(call)?)
+}
+
+/// The same in a process that was forked for it.
+fn forked(call: &[u8]) -> anyhow::Result<()> {
     ensure!(die_with_parent(), "nobody waits for this stage");
-    let call: Call = read_json(call)?;
+    let call: Call = serde_json::from_slice(call)?;
     let registry = Registry::new(&[&graph::Touch]);
     let stage = registry.implementation(&call.kind).context("there is no such kind")?;
     stage.run(&Context::new(&call, &Silent))

@@ -36,14 +36,14 @@ pub fn measure(command: &mut Command) -> anyhow::Result<Cost> {
 }
 
 /// One of the programs that are compared.
-pub struct Side {
+pub struct Side<'a> {
     name: String,
-    run: Box<dyn FnMut() -> anyhow::Result<Cost>>,
+    run: Box<dyn FnMut() -> anyhow::Result<Cost> + 'a>,
     costs: Vec<Cost>,
 }
 
-impl Side {
-    pub fn new(name: impl Into<String>, run: impl FnMut() -> anyhow::Result<Cost> + 'static) -> Side {
+impl<'a> Side<'a> {
+    pub fn new(name: impl Into<String>, run: impl FnMut() -> anyhow::Result<Cost> + 'a) -> Side<'a> {
         Side { name: name.into(), run: Box::new(run), costs: Vec::new() }
     }
 
@@ -56,7 +56,7 @@ impl Side {
 
 /// Runs all sides in turn, `rounds` times, and prints their medians. Ratios are to the first side. `count`
 /// is how many of `noun` there are, for rates and for memory.
-pub fn compare(mut sides: Vec<Side>, rounds: usize, count: usize, noun: &str) -> anyhow::Result<()> {
+pub fn compare(mut sides: Vec<Side<'_>>, rounds: usize, count: usize, noun: &str) -> anyhow::Result<()> {
     let load = || std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let before = load();
     for _ in 0..rounds {
