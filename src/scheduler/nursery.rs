@@ -12,18 +12,22 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use super::child::{PARENT, THREADS, is_passed};
 
 /// The longest call, in bytes: the system takes no much longer messages.
 pub(super) const LONGEST: usize = 64 << 10;
+/// How long the nursery may take to fork before it is given up, stopped by somebody perhaps.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The status of a stage that panicked.
 const PANICKED: i32 = 101;
 
 /// The nursery, as the process sees it that started it.
 pub struct Nursery {
-    /// One request and its answer at a time.
-    socket: Mutex<OwnedFd>,
+    /// One request and its answer at a time. `None` after one that came to nothing: nobody knows whether an
+    /// answer is still to come.
+    socket: Mutex<Option<OwnedFd>>,
     id: libc::pid_t,
 }
 
@@ -35,6 +39,7 @@ impl Nursery {
             return None;
         }
         let (ours, theirs) = sockets().ok()?;
+        be_patient(&ours, PATIENCE).ok()?;
         // SAFETY: there are no other threads, so the copy may do all that this process may.
         match unsafe { libc::fork() } {
             -1 => None,
@@ -45,7 +50,7 @@ impl Nursery {
                 // SAFETY: ends the process without the exit handlers of the one that it is a copy of.
                 unsafe { libc::_exit(0) }
             }
-            id => Some(Nursery { socket: Mutex::new(ours), id }),
+            id => Some(Nursery { socket: Mutex::new(Some(ours)), id }),
         }
     }
 
@@ -59,15 +64,19 @@ impl Nursery {
         let (start, mut go) = io::pipe()?;
         let mut request = threads.to_le_bytes().to_vec();
         request.extend_from_slice(call);
-        let socket = self.socket.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        send(&socket, &request, &[&start.into(), news, text])?;
+        let mut lock = self.socket.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let socket = lock.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         let mut room = [0; 16];
-        let (answer, _) = receive(&socket, &mut room)?;
-        let Some(answer) = answer.first_chunk() else { return Err(io::ErrorKind::UnexpectedEof.into()) };
-        match libc::pid_t::from_le_bytes(*answer) {
+        let asked = send(socket, &request, &[&start.into(), news, text]).and_then(|()| receive(socket, &mut room));
+        let answer = asked.ok().and_then(|(answer, _)| answer.first_chunk().copied());
+        let Some(answer) = answer else {
+            *lock = None;
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        };
+        drop(lock);
+        match libc::pid_t::from_le_bytes(answer) {
             error if error < 0 => Err(io::Error::from_raw_os_error(-error)),
             id => {
-                drop(socket);
                 // Should it be gone already, whoever waits for it finds out.
                 let _ = go.write_all(&[0]);
                 Ok(id)
@@ -77,14 +86,12 @@ impl Nursery {
 }
 
 impl Drop for Nursery {
-    /// Without its socket the nursery ends.
+    /// There is nothing that the nursery would still have to do.
     fn drop(&mut self) {
-        if let Ok(socket) = self.socket.get_mut() {
-            // SAFETY: plain system calls on an open descriptor and on a child that was not waited for yet.
-            unsafe {
-                libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR);
-                libc::waitpid(self.id, std::ptr::null_mut(), 0);
-            }
+        // SAFETY: plain system calls on a child that was not waited for yet; a null status is allowed.
+        unsafe {
+            libc::kill(self.id, libc::SIGKILL);
+            libc::waitpid(self.id, std::ptr::null_mut(), 0);
         }
     }
 }
@@ -173,6 +180,22 @@ fn sockets() -> io::Result<(OwnedFd, OwnedFd)> {
         }
         Ok((OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])))
     }
+}
+
+/// Lets nobody wait for longer at a socket, to send or to receive.
+fn be_patient(socket: &OwnedFd, patience: Duration) -> io::Result<()> {
+    let time = libc::timeval { tv_sec: patience.as_secs() as libc::time_t, tv_usec: 0 };
+    let size = size_of::<libc::timeval>() as libc::socklen_t;
+    for option in [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO] {
+        // SAFETY: the pointer is to a variable that outlives the call.
+        let set = unsafe {
+            libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, (&raw const time).cast(), size)
+        };
+        if set == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 #[cfg(target_os = "linux")]
