@@ -11,7 +11,7 @@
 //! - a text is never a number, and `null` is not the same as an absent param.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
@@ -35,17 +35,33 @@ impl Key {
     /// The key of a stage of `kind` in its `version`, with all its params and the digest of the
     /// content of each input slot that is used.
     pub fn new(kind: &str, version: u32, params: &Map<String, Value>, inputs: &BTreeMap<String, Digest>) -> Key {
-        let mut text = format!("{{\"schema\":{SCHEMA},\"kind\":");
-        write_text(&mut text, kind);
-        text.push_str(&format!(",\"version\":{version},\"params\":"));
-        write_object(&mut text, params);
+        let params = params.iter().map(|(name, value)| (name.as_str(), value));
+        let inputs = inputs.iter().map(|(slot, digest)| (slot.as_str(), digest));
+        let mut text = String::new();
+        let fingerprint = Key::write(&mut text, (kind, version), params, inputs);
+        Key { fingerprint, text }
+    }
+
+    /// Writes the text of a key in the place of `text`, and returns its digest. The inputs come in the order
+    /// of their slots.
+    pub fn write<'k>(
+        text: &mut String,
+        (kind, version): (&str, u32),
+        params: impl Iterator<Item = (&'k str, &'k Value)>,
+        inputs: impl Iterator<Item = (&'k str, &'k Digest)>,
+    ) -> Digest {
+        text.clear();
+        let _ = write!(text, "{{\"schema\":{SCHEMA},\"kind\":");
+        write_text(text, kind);
+        let _ = write!(text, ",\"version\":{version},\"params\":");
+        write_object(text, params);
         text.push_str(",\"inputs\":{");
-        for (place, (slot, digest)) in inputs.iter().enumerate() {
-            write_name(&mut text, place, slot);
-            write_text(&mut text, &digest.to_string());
+        for (place, (slot, digest)) in inputs.enumerate() {
+            write_name(text, place, slot);
+            let _ = write!(text, "\"{digest}\"");
         }
         text.push_str("}}");
-        Key { fingerprint: Digest::of(text.as_bytes()), text }
+        Digest::of(text.as_bytes())
     }
 
     /// The key of one shard of the stage's work. What is in a shard also depends on how samples are put
@@ -74,13 +90,13 @@ fn write_value(text: &mut String, value: &Value) {
             }
             text.push(']');
         }
-        Value::Object(map) => write_object(text, map),
+        Value::Object(map) => write_object(text, map.iter().map(|(name, value)| (name.as_str(), value))),
     }
 }
 
-fn write_object(text: &mut String, map: &Map<String, Value>) {
-    let mut entries: Vec<(&String, &Value)> = map.iter().collect();
-    entries.sort_by_key(|(name, _)| *name);
+fn write_object<'k>(text: &mut String, entries: impl Iterator<Item = (&'k str, &'k Value)>) {
+    let mut entries: Vec<(&str, &Value)> = entries.collect();
+    entries.sort_unstable_by_key(|(name, _)| *name);
     text.push('{');
     for (place, (name, value)) in entries.into_iter().enumerate() {
         write_name(text, place, name);
@@ -99,7 +115,11 @@ fn write_name(text: &mut String, place: usize, name: &str) {
 }
 
 fn write_text(text: &mut String, value: &str) {
-    text.push_str(&Value::from(value).to_string());
+    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    match value.bytes().all(is_plain) {
+        true => text.extend(["\"", value, "\""]),
+        false => text.push_str(&Value::from(value).to_string()),
+    }
 }
 
 /// A whole number is written as one, whatever its type; any other is the shortest text that reads
@@ -108,9 +128,11 @@ fn write_number(text: &mut String, number: &Number) {
     const END: f64 = (1u128 << 64) as f64;
     match number.as_f64() {
         Some(value) if number.is_f64() && value.fract() == 0.0 && value.abs() < END => {
-            text.push_str(&(value as i128).to_string());
+            let _ = write!(text, "{}", value as i128);
         }
-        _ => text.push_str(&number.to_string()),
+        _ => {
+            let _ = write!(text, "{number}");
+        }
     }
 }
 

@@ -31,7 +31,7 @@
 //! | 0 | [`mini`] | makes the miniature suite: datasets, benchmarks, tokenizer | everything above |
 //! | 0 | [`devices`] | which accelerators this build and machine have | stages |
 //! | 0 | [`images`] | images where they are: files, base64 text, cells of Parquet files | samples, pools, models |
-//! | 0 | [`digest`], [`text`] | hashing; plurals, lists, did-you-mean | |
+//! | 0 | [`digest`], [`slots`], [`text`] | hashing; small maps; plurals, lists, did-you-mean | |
 
 pub mod artifact;
 pub mod cache;
@@ -49,6 +49,7 @@ pub mod plan;
 pub mod report;
 pub mod scheduler;
 pub mod selection;
+pub mod slots;
 pub mod spec;
 pub mod stage;
 pub mod stages;

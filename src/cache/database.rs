@@ -86,6 +86,10 @@ const MIGRATIONS: &[&str] = &[
     -- Who runs a stage now. Void when the session, a directory below `staging`, has nobody in it.
     CREATE TABLE claims (fingerprint TEXT PRIMARY KEY, session TEXT NOT NULL) WITHOUT ROWID;
 ",
+    "
+    -- How artifacts looked when they were last found intact: enough to see that nothing happened to them.
+    CREATE TABLE glances (artifact BLOB PRIMARY KEY, names TEXT NOT NULL, seen BLOB NOT NULL) WITHOUT ROWID;
+",
 ];
 
 /// Opens the database, creates it if it is absent, and brings its schema up to date.

@@ -8,9 +8,10 @@ use serde_json::{Map, Value};
 use super::store::Artifact;
 use crate::devices::Device;
 use crate::digest::Digest;
+use crate::slots::Slots;
 
 /// Output slot → artifact.
-pub type Outputs = BTreeMap<String, Digest>;
+pub type Outputs = Slots<Digest>;
 
 /// Where a result comes from, and what it cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

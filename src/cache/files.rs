@@ -5,8 +5,9 @@
 //! hashed that a second change could have left the same stat is not remembered.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -33,7 +34,8 @@ pub(super) struct Hashed {
 /// database and saves what is new.
 #[derive(Debug, Default)]
 pub struct FileDigests {
-    known: Mutex<HashMap<PathBuf, (Stat, Digest)>>,
+    /// By whole paths: their parts need not be told apart, which takes longer than to hash them.
+    known: Mutex<HashMap<OsString, (Stat, Digest)>>,
     /// Directories as they were found last, if any later change will show.
     trees: Mutex<HashMap<PathBuf, (Vec<Item>, Digest)>>,
     /// Files and directories that somebody vouched for, as they were then.
@@ -73,8 +75,7 @@ impl FileDigests {
         for (item, digest) in items.iter().zip(digests) {
             listing.extend_from_slice(&item.relative);
             listing.push(0);
-            listing.extend_from_slice(digest.to_string().as_bytes());
-            listing.push(b'\n');
+            let _ = writeln!(listing, "{digest}");
         }
         let digest = Digest::of(&listing);
         if settled {
@@ -99,7 +100,7 @@ impl FileDigests {
 
     /// Takes what the database knows.
     pub(super) fn remember(&self, rows: Vec<Hashed>) {
-        lock(&self.known).extend(rows.into_iter().map(|row| (row.path, (row.stat, row.digest))));
+        lock(&self.known).extend(rows.into_iter().map(|row| (row.path.into_os_string(), (row.stat, row.digest))));
     }
 
     /// What was hashed and may be remembered since the last call.
@@ -111,7 +112,7 @@ impl FileDigests {
     fn digests(&self, items: &[Item]) -> io::Result<Vec<Digest>> {
         let known: Vec<Option<Digest>> = {
             let known = lock(&self.known);
-            let find = |item: &Item| match known.get(&item.path) {
+            let find = |item: &Item| match known.get(item.path.as_os_str()) {
                 Some((stat, digest)) if *stat == item.stat => Some(*digest),
                 _ => None,
             };

@@ -4,7 +4,6 @@
 //! Whether another process is alive is known by `staging.rs`; what a miss gives the right to is in
 //! `ticket.rs`.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -13,12 +12,13 @@ use rayon::prelude::*;
 use super::entry::Outputs;
 use super::error::CacheError;
 use super::fault::{Point, reach};
+use super::glance::Glance;
 use super::owner::Owner;
 use super::staging::Session;
 use super::store::Health;
 use super::ticket::{Lookup, Ticket, Trial};
 use super::{Cache, rows};
-use crate::digest::Digest;
+use crate::digest::{Digest, DigestMap};
 use crate::fingerprint::Key;
 
 /// What the action cache says of a key, by its rows and by what was checked so far.
@@ -49,7 +49,7 @@ impl Cache {
         let Some((outputs, _)) = index.results.get(fingerprint) else { return Ok(Recorded::Absent) };
         let broken = outputs.iter().find(|(_, artifact)| index.checked.get(artifact) == Some(&false));
         Ok(match broken {
-            Some((slot, artifact)) => Recorded::Broken { slot: slot.clone(), artifact: *artifact },
+            Some((slot, artifact)) => Recorded::Broken { slot: slot.to_string(), artifact: *artifact },
             None => Recorded::Present(outputs.clone()),
         })
     }
@@ -73,26 +73,53 @@ impl Cache {
     pub fn check(&mut self, artifacts: impl IntoIterator<Item = Digest>) -> Result<usize, CacheError> {
         let store = self.store();
         let index = self.index()?;
-        let unknown: BTreeSet<Digest> =
-            artifacts.into_iter().filter(|artifact| !index.checked.contains_key(artifact)).collect();
+        let unknown = artifacts.into_iter().filter(|artifact| !index.checked.contains_key(artifact));
+        let mut unknown: Vec<Digest> = unknown.collect();
+        unknown.sort_unstable();
+        unknown.dedup();
+        store.holds.hold(unknown.iter().copied())?;
+        let glances = &index.glances;
+        let is_same =
+            |artifact: &Digest| glances.get(artifact).is_some_and(|glance| glance.is_true(&store.path(artifact)));
+        let same: Vec<bool> = unknown.par_iter().with_min_len(16).map(is_same).collect();
+        let mut same = same.into_iter();
+        unknown.retain(|artifact| {
+            let same = same.next() == Some(true);
+            if same {
+                index.checked.insert(*artifact, true);
+            }
+            !same
+        });
+        if unknown.is_empty() {
+            return Ok(0);
+        }
+        let stamps = self.stamps()?;
         let unknown: Vec<(Digest, Option<Digest>)> =
-            unknown.into_iter().map(|artifact| (artifact, index.stamps.get(&artifact).copied())).collect();
-        store.holds.hold(unknown.iter().map(|(artifact, _)| *artifact))?;
-        // Health, and the stamp where it is a new one.
-        let look = |(artifact, known): &(Digest, Option<Digest>)| match store.stamp(artifact) {
-            None => (Health::Missing, None),
-            Some(stamp) if Some(stamp) == *known => (Health::Intact, None),
-            Some(stamp) => (store.verify(artifact), Some(stamp)),
+            unknown.into_iter().map(|artifact| (artifact, stamps.get(&artifact).copied())).collect();
+        // Health, the stamp where it is a new one, and what to glance at next time.
+        let look = |(artifact, known): &(Digest, Option<Digest>)| {
+            let glance = Glance::first(&store.path(artifact));
+            match store.stamp(artifact) {
+                None => (Health::Missing, None, None),
+                Some(stamp) if Some(stamp) == *known => (Health::Intact, None, glance),
+                Some(stamp) => (store.verify(artifact), Some(stamp), glance),
+            }
         };
-        let looked: Vec<(Health, Option<Digest>)> = unknown.par_iter().with_min_len(16).map(look).collect();
+        let looked: Vec<(Health, Option<Digest>, Option<Glance>)> =
+            unknown.par_iter().with_min_len(16).map(look).collect();
+        let index = self.index()?;
         let mut restamped = Vec::new();
         let mut broken = 0;
-        for ((artifact, _), (health, stamp)) in unknown.iter().zip(looked) {
+        for ((artifact, _), (health, stamp, glance)) in unknown.iter().zip(looked) {
             let intact = health == Health::Intact;
             index.checked.insert(*artifact, intact);
             if let (true, Some(stamp)) = (intact, stamp) {
-                index.stamps.insert(*artifact, stamp);
+                index.stamps.as_mut().expect("they were read above").insert(*artifact, stamp);
                 restamped.push((*artifact, stamp));
+            }
+            if let (true, Some(glance)) = (intact, glance) {
+                index.glances.insert(*artifact, glance);
+                index.new_glances.push(*artifact);
             }
             broken += usize::from(!intact);
             if health == Health::Damaged {
@@ -105,6 +132,15 @@ impl Cache {
             })?;
         }
         Ok(broken)
+    }
+
+    /// The stamps of all artifacts.
+    fn stamps(&mut self) -> Result<&DigestMap<Digest>, CacheError> {
+        if self.index()?.stamps.is_none() {
+            let stamps = rows::stamps(&self.connection).map_err(|source| self.problem(source))?;
+            self.index()?.stamps = Some(stamps);
+        }
+        Ok(self.index()?.stamps.as_ref().expect("they were just read"))
     }
 
     /// The result of a key, or the right to write it, or who has that: `outputs` are the slots with their

@@ -58,7 +58,7 @@ fn fill(fresh: &Path, notes: &Path, store: &Store) -> Result<(), CacheError> {
                 // No stamp is known, so its bytes are looked at before it is used.
                 rows::insert_artifact(&transaction, artifact, &artifact.digest)?;
             }
-            let outputs = entry.outputs.iter().map(|(slot, artifact)| (slot.clone(), artifact.digest)).collect();
+            let outputs = entry.outputs.iter().map(|(slot, artifact)| (slot.as_str(), artifact.digest)).collect();
             rows::insert_key(&transaction, &entry.fingerprint, &entry.key)?;
             rows::insert_entry(&transaction, &entry.fingerprint, &outputs, &entry.provenance)?;
         }

@@ -29,6 +29,7 @@ mod entry;
 mod error;
 mod fault;
 mod files;
+mod glance;
 mod holds;
 mod journal;
 mod kept;
@@ -45,7 +46,6 @@ mod ticket;
 mod tree;
 mod verify;
 
-use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,8 +66,9 @@ pub use store::{Artifact, Health, Manifest, ManifestFile, Store};
 pub use ticket::{Lookup, Sealed, Ticket, Trial};
 pub use verify::{Fault, Flaw, Leftover, Verification};
 
-use crate::digest::Digest;
+use crate::digest::{Digest, DigestMap};
 use error::at;
+use glance::Glance;
 use staging::{Session, Watch};
 
 const DATABASE: &str = "cache.sqlite";
@@ -97,10 +98,15 @@ pub struct Cache {
 /// The action cache in memory, and what is known of the artifacts.
 struct Index {
     /// Fingerprint → outputs and processor time.
-    results: HashMap<Digest, (Outputs, f64)>,
-    stamps: HashMap<Digest, Digest>,
+    results: DigestMap<(Outputs, f64)>,
+    /// How artifacts looked when they were last found intact.
+    glances: DigestMap<Glance>,
+    /// Those of them that are new.
+    new_glances: Vec<Digest>,
+    /// Read when a glance is not enough.
+    stamps: Option<DigestMap<Digest>>,
     /// Artifacts that were checked: whether they can be used.
-    checked: HashMap<Digest, bool>,
+    checked: DigestMap<bool>,
     /// [`Holds::collections`](holds::Holds::collections) before the rows were read.
     collections: u64,
 }
@@ -218,8 +224,9 @@ impl Cache {
             let collections = self.store.holds.collections();
             let read = |connection: &Connection| -> rusqlite::Result<Index> {
                 let results = rows::results(connection)?;
-                let stamps = rows::stamps(connection)?;
-                Ok(Index { results, stamps, checked: HashMap::new(), collections })
+                let (glances, new_glances) = (rows::glances(connection)?, Vec::new());
+                let checked = DigestMap::default();
+                Ok(Index { results, glances, new_glances, stamps: None, checked, collections })
             };
             let index = match read(&self.connection) {
                 Err(source) if self.can_be_mended(&source) => {

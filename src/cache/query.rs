@@ -33,7 +33,12 @@ impl Cache {
     ///
     /// If the database fails.
     pub fn last(&self, experiment: &str) -> Result<HashMap<String, Digest>, CacheError> {
-        rows::last(&self.connection, experiment).map_err(|source| self.problem(source))
+        let mut last = HashMap::new();
+        let read = rows::last(&self.connection, experiment, |stage, fingerprint| {
+            last.insert(stage.to_string(), fingerprint);
+        });
+        read.map_err(|source| self.problem(source))?;
+        Ok(last)
     }
 
     /// Name, kind and duration in seconds of every finished stage, oldest first.

@@ -1,10 +1,12 @@
 //! Writing what a stage made into the action cache, in one transaction with everything else that waits.
 
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use super::entry::{Divergence, Entry, Outputs, Provenance};
 use super::error::CacheError;
 use super::fault::{Point, reach};
+use super::glance::Glance;
 use super::owner::host;
 use super::store::Artifact;
 use super::ticket::Sealed;
@@ -79,7 +81,9 @@ impl Cache {
         for (((sealed, provenance), stamps), result) in finished.iter().zip(stamps).zip(&results) {
             for (artifact, stamp) in sealed.artifacts.values().zip(stamps) {
                 index.checked.insert(artifact.digest, true);
-                index.stamps.insert(artifact.digest, stamp);
+                if let Some(stamps) = &mut index.stamps {
+                    stamps.insert(artifact.digest, stamp);
+                }
             }
             index.results.insert(sealed.key.fingerprint, (result.clone(), provenance.cpu));
         }
@@ -120,7 +124,8 @@ impl Cache {
         })
     }
 
-    /// Remembers under which key each stage of an experiment was last finished or found.
+    /// Remembers under which key each stage of an experiment was last finished or found, and how the
+    /// artifacts looked that were checked.
     ///
     /// # Errors
     ///
@@ -130,28 +135,40 @@ impl Cache {
         experiment: &str,
         stages: impl IntoIterator<Item = (&'a str, Digest)>,
     ) -> Result<(), CacheError> {
-        let known = rows::last(&self.connection, experiment).map_err(|source| self.problem(source))?;
-        let new: Vec<(&str, Digest)> =
-            stages.into_iter().filter(|(stage, fingerprint)| known.get(*stage) != Some(fingerprint)).collect();
-        if new.is_empty() {
+        let mut new: HashMap<&str, Digest> = stages.into_iter().collect();
+        let known = rows::last(&self.connection, experiment, |stage, fingerprint| {
+            if new.get(stage) == Some(&fingerprint) {
+                new.remove(stage);
+            }
+        });
+        known.map_err(|source| self.problem(source))?;
+        // In the order of the rows, so that each page is written once.
+        let new: BTreeMap<&str, Digest> = new.into_iter().collect();
+        let index = self.index()?;
+        let mut seen: Vec<(Digest, Glance)> =
+            index.new_glances.drain(..).map(|artifact| (artifact, index.glances[&artifact].clone())).collect();
+        seen.sort_unstable_by_key(|(artifact, _)| *artifact);
+        if new.is_empty() && seen.is_empty() {
             return Ok(());
         }
         self.write(|connection| {
-            new.iter().try_for_each(|(stage, fingerprint)| rows::set_last(connection, experiment, stage, fingerprint))
+            new.iter()
+                .try_for_each(|(stage, fingerprint)| rows::set_last(connection, experiment, stage, fingerprint))?;
+            seen.iter().try_for_each(|(artifact, glance)| rows::set_glance(connection, artifact, glance))
         })
     }
 }
 
 fn outputs(sealed: &Sealed) -> Outputs {
-    sealed.artifacts.iter().map(|(slot, artifact)| (slot.clone(), artifact.digest)).collect()
+    sealed.artifacts.iter().map(|(slot, artifact)| (slot.as_str(), artifact.digest)).collect()
 }
 
 /// Where a result differs from the first one of its key.
 fn divergences(sealed: &Sealed, first: Option<&Outputs>, provenance: &Provenance) -> Vec<Divergence> {
-    let differs = |(slot, first): (&String, &Digest)| {
+    let differs = |(slot, first): (&str, &Digest)| {
         let later = sealed.artifacts.get(slot).map(|artifact| artifact.digest).filter(|later| later != first)?;
         let (fingerprint, host) = (sealed.key.fingerprint, provenance.origin.host.clone());
-        Some(Divergence { fingerprint, slot: slot.clone(), first: *first, later, found: now(), host })
+        Some(Divergence { fingerprint, slot: slot.to_string(), first: *first, later, found: now(), host })
     };
-    first.into_iter().flatten().filter_map(differs).collect()
+    first.into_iter().flat_map(Outputs::iter).filter_map(differs).collect()
 }

@@ -1,18 +1,21 @@
 //! The SQL of the action cache: rows in, rows out.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::entry::{Divergence, Entry, Origin, Outputs, Provenance};
 use super::files::Hashed;
+use super::glance::Glance;
 use super::store::Artifact;
 use super::tree::Stat;
-use crate::digest::Digest;
+use crate::digest::{Digest, DigestMap, DigestSet};
+use crate::slots::Names;
 
 type Result<T> = rusqlite::Result<T>;
 
@@ -32,14 +35,26 @@ fn all<T>(connection: &Connection, sql: &str, read: impl FnMut(&Row<'_>) -> Resu
 }
 
 /// Fingerprint → outputs and processor time, of all entries.
-pub(super) fn results(connection: &Connection) -> Result<HashMap<Digest, (Outputs, f64)>> {
-    let entries =
-        all(connection, "SELECT fingerprint, cpu FROM entries", |row| Ok((digest(row, 0)?, row.get::<_, f64>(1)?)))?;
-    let mut results: HashMap<Digest, (Outputs, f64)> =
-        entries.into_iter().map(|(fingerprint, cpu)| (fingerprint, (Outputs::new(), cpu))).collect();
-    let read = |row: &Row<'_>| Ok((digest(row, 0)?, row.get::<_, String>(1)?, digest(row, 2)?));
-    for (fingerprint, slot, artifact) in all(connection, "SELECT fingerprint, slot, artifact FROM outputs", read)? {
-        results.entry(fingerprint).or_default().0.insert(slot, artifact);
+pub(super) fn results(connection: &Connection) -> Result<DigestMap<(Outputs, f64)>> {
+    let mut results: DigestMap<(Outputs, f64)> = DigestMap::default();
+    let mut names = Names::default();
+    // The rows come in the order of their primary key, so those of an entry come together.
+    let mut statement = connection.prepare_cached("SELECT fingerprint, slot, artifact FROM outputs ORDER BY 1, 2")?;
+    let mut rows = statement.query([])?;
+    let mut last = None;
+    let mut made: Vec<(Arc<str>, Digest)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let fingerprint = digest(row, 0)?;
+        if let Some(last) = last.replace(fingerprint).filter(|last| *last != fingerprint) {
+            results.insert(last, (made.drain(..).collect(), 0.0));
+        }
+        made.push((names.shared(row.get_ref(1)?.as_str()?), digest(row, 2)?));
+    }
+    results.extend(last.map(|last| (last, (Outputs::from_iter(made), 0.0))));
+    let mut statement = connection.prepare_cached("SELECT fingerprint, cpu FROM entries")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        results.entry(digest(row, 0)?).or_default().1 = row.get(1)?;
     }
     Ok(results)
 }
@@ -53,18 +68,39 @@ pub(super) fn result(connection: &Connection, fingerprint: &Digest) -> Result<Op
         .optional()?;
     let Some(cpu) = cpu else { return Ok(None) };
     let mut statement = connection.prepare_cached("SELECT slot, artifact FROM outputs WHERE fingerprint = ?1")?;
-    let outputs = statement.query_map([&text], |row| Ok((row.get(0)?, digest(row, 1)?)))?.collect::<Result<_>>()?;
+    let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, digest(row, 1)?));
+    let outputs = statement.query_map([&text], read)?.collect::<Result<_>>()?;
     Ok(Some((outputs, cpu)))
 }
 
 /// Artifact → stamp, of all artifacts.
-pub(super) fn stamps(connection: &Connection) -> Result<HashMap<Digest, Digest>> {
-    let stamps = all(connection, "SELECT digest, stamp FROM artifacts", |row| Ok((digest(row, 0)?, digest(row, 1)?)))?;
-    Ok(stamps.into_iter().collect())
+pub(super) fn stamps(connection: &Connection) -> Result<DigestMap<Digest>> {
+    let mut statement = connection.prepare_cached("SELECT digest, stamp FROM artifacts")?;
+    statement.query_map([], |row| Ok((digest(row, 0)?, digest(row, 1)?)))?.collect()
+}
+
+/// Artifact → how it looked when it was last found intact, of all artifacts that a glance is enough for.
+pub(super) fn glances(connection: &Connection) -> Result<DigestMap<Glance>> {
+    let mut names = Names::default();
+    let mut statement = connection.prepare_cached("SELECT artifact, names, seen FROM glances")?;
+    let mut rows = statement.query([])?;
+    let mut glances = DigestMap::default();
+    while let Some(row) = rows.next()? {
+        let (names, seen) = (names.shared(row.get_ref(1)?.as_str()?), Digest::from(row.get::<_, [u8; 32]>(2)?));
+        glances.insert(Digest::from(row.get::<_, [u8; 32]>(0)?), Glance { names, seen });
+    }
+    Ok(glances)
+}
+
+pub(super) fn set_glance(connection: &Connection, artifact: &Digest, glance: &Glance) -> Result<()> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO glances (artifact, names, seen) VALUES (?1, ?2, ?3)")?
+        .execute(params![artifact.bytes(), glance.names, glance.seen.bytes()])
+        .map(drop)
 }
 
 /// The artifacts that results name.
-pub(super) fn named(connection: &Connection) -> Result<HashSet<Digest>> {
+pub(super) fn named(connection: &Connection) -> Result<DigestSet> {
     Ok(all(connection, "SELECT DISTINCT artifact FROM outputs", |row| digest(row, 0))?.into_iter().collect())
 }
 
@@ -124,7 +160,7 @@ pub(super) fn insert_entry(
         ])?;
     let mut statement =
         connection.prepare_cached("INSERT INTO outputs (fingerprint, slot, artifact) VALUES (?1, ?2, ?3)")?;
-    for (slot, artifact) in outputs {
+    for (slot, artifact) in outputs.iter() {
         statement.execute(params![text, slot, artifact.to_string()])?;
     }
     Ok(())
@@ -148,6 +184,8 @@ pub(super) fn remove_entry(connection: &Connection, fingerprint: &Digest) -> Res
 /// Removes what is known of artifacts that no result names.
 pub(super) fn remove_unnamed(connection: &Connection) -> Result<()> {
     let sql = "DELETE FROM artifacts WHERE NOT EXISTS (SELECT 1 FROM outputs WHERE artifact = digest)";
+    connection.execute(sql, [])?;
+    let sql = "DELETE FROM glances WHERE 'b3:' || lower(hex(artifact)) NOT IN (SELECT digest FROM artifacts)";
     connection.execute(sql, []).map(drop)
 }
 
@@ -251,10 +289,14 @@ pub(super) fn durations(connection: &Connection) -> Result<Vec<(String, String, 
     all(connection, sql, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
 }
 
-/// Stage name → fingerprint of its last key in the experiment.
-pub(super) fn last(connection: &Connection, experiment: &str) -> Result<HashMap<String, Digest>> {
+/// Passes on the name of every stage of the experiment with the fingerprint of its last key.
+pub(super) fn last(connection: &Connection, experiment: &str, mut each: impl FnMut(&str, Digest)) -> Result<()> {
     let mut statement = connection.prepare_cached("SELECT stage, fingerprint FROM last WHERE experiment = ?1")?;
-    statement.query_map([experiment], |row| Ok((row.get(0)?, digest(row, 1)?)))?.collect()
+    let mut rows = statement.query([experiment])?;
+    while let Some(row) = rows.next()? {
+        each(row.get_ref(0)?.as_str()?, digest(row, 1)?);
+    }
+    Ok(())
 }
 
 pub(super) fn last_key(connection: &Connection, experiment: &str, stage: &str) -> Result<Option<String>> {

@@ -10,9 +10,9 @@ use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::error::{CacheError, at};
@@ -34,6 +34,9 @@ const LONG_AGO: Duration = Duration::from_secs(24 * 3600);
 pub(super) struct Session {
     directory: PathBuf,
     next: AtomicU64,
+    /// Directories that stages are done with, tidied up: making one takes longer than anything else that the
+    /// system does for a short stage.
+    free: Mutex<Vec<PathBuf>>,
     _lock: Arc<File>,
     /// Closed when the session ends: then the heart stops.
     _heart: Sender<()>,
@@ -71,7 +74,13 @@ impl Session {
             let lock = Arc::new(lock);
             let heart = beat(lock.clone());
             fault::reach(Point::SessionMade);
-            return Ok(Arc::new(Session { directory, next: AtomicU64::new(0), _lock: lock, _heart: heart }));
+            return Ok(Arc::new(Session {
+                directory,
+                next: AtomicU64::new(0),
+                free: Mutex::default(),
+                _lock: lock,
+                _heart: heart,
+            }));
         }
     }
 
@@ -85,11 +94,36 @@ impl Session {
         &self.directory
     }
 
-    /// Makes an empty directory that no other stage has.
+    /// Makes an empty directory that nobody else has or had.
     pub fn directory(&self) -> Result<PathBuf, CacheError> {
-        let directory = self.directory.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+        let directory = self.next();
         fs::create_dir(&directory).map_err(at("create", &directory))?;
         Ok(directory)
+    }
+
+    fn next(&self) -> PathBuf {
+        self.directory.join(self.next.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+
+    /// The same with nothing in it but an empty directory called `inner`. It may be [given
+    /// back](Session::give_back).
+    pub fn scratch(&self, inner: &str) -> Result<PathBuf, CacheError> {
+        let directory = self.next();
+        let free = self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop();
+        if free.is_some_and(|free| fs::rename(free, &directory).is_ok()) {
+            return Ok(directory);
+        }
+        let inner = directory.join(inner);
+        fs::create_dir_all(&inner).map_err(at("create", &inner))?;
+        Ok(directory)
+    }
+
+    /// Takes back a directory, or removes it if there is more in it than files.
+    pub fn give_back(&self, directory: &Path, inner: &str) {
+        match tidy(directory, inner) {
+            Ok(true) => self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(directory.to_path_buf()),
+            _ => drop(fs::remove_dir_all(directory)),
+        }
     }
 }
 
@@ -98,6 +132,20 @@ impl Drop for Session {
         // What cannot be removed now is swept by the next session.
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Removes the files in a directory. Returns whether nothing but the empty directory `inner` is left.
+fn tidy(directory: &Path, inner: &str) -> io::Result<bool> {
+    if fs::read_dir(directory.join(inner))?.next().is_some() {
+        return Ok(false);
+    }
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name() != inner {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(true)
 }
 
 /// Whether a lock that is held on a file keeps others from it.
@@ -215,6 +263,23 @@ mod tests {
         assert!(used.exists());
         drop((living, next));
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_directory_is_used_again_under_another_name_if_only_files_are_left_in_it() {
+        let root = tempfile::tempdir().unwrap();
+        let session = Session::start(root.path()).unwrap();
+        let make = || session.scratch("outputs").unwrap();
+        let first = make();
+        fs::write(first.join("call.json"), "{}").unwrap();
+        session.give_back(&first, "outputs");
+        let second = make();
+        assert!(!first.exists() && second != first);
+        assert_eq!(fs::read_dir(&second).unwrap().count(), 1);
+        fs::write(second.join("outputs/half a checkpoint"), "…").unwrap();
+        session.give_back(&second, "outputs");
+        assert!(!second.exists());
+        assert_eq!(fs::read_dir(make().join("outputs")).unwrap().count(), 0);
     }
 
     #[test]

@@ -107,16 +107,16 @@ impl Trial {
     }
 }
 
-/// A directory that is removed when it is dropped.
+/// A directory that is given back when it is dropped.
 #[derive(Debug)]
 struct Scratch {
     directory: PathBuf,
-    _session: Arc<Session>,
+    session: Arc<Session>,
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.directory);
+        self.session.give_back(&self.directory, OUTPUTS);
     }
 }
 
@@ -129,10 +129,8 @@ impl Ticket {
         store: Arc<Store>,
         remote: Option<Arc<Remote>>,
     ) -> Result<Ticket, CacheError> {
-        let scratch = Scratch { directory: session.directory()?, _session: session };
+        let scratch = Scratch { directory: session.scratch(OUTPUTS)?, session };
         let ticket = Ticket { key, outputs, scratch, store, remote };
-        let above = ticket.scratch.directory.join(OUTPUTS);
-        fs::create_dir(&above).map_err(at("create", &above))?;
         for directory in ticket.directories().values() {
             fs::create_dir_all(directory).map_err(at("create", directory))?;
         }

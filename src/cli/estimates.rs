@@ -224,10 +224,10 @@ impl Walk<'_> {
                     Some(Extent { model, ..Extent::default() })
                 }
             };
-            (slot.as_str(), extent.unwrap_or_default())
+            (slot, extent.unwrap_or_default())
         });
         let inputs: BTreeMap<&str, Extent> = inputs.collect();
-        let (kind, params, execution) = (planned.kind.as_str(), &planned.params, &planned.execution);
+        let (kind, params, execution) = (planned.kind.as_str(), &planned.params.to_map(), &planned.execution);
         let estimate = estimate(&Known { kind, params, execution, inputs, assumed });
         self.extents.push(estimate.outputs.clone());
         estimate
@@ -236,7 +236,7 @@ impl Walk<'_> {
     /// Puts the number of samples that a finished stage really made in place of the estimate.
     fn measure(&mut self, stage: StageIndex, cache: &Cache, estimate: &mut Estimate) {
         for (slot, extent) in &mut self.extents[stage.index()] {
-            let Some(artifact) = self.examination[stage].outputs.get(*slot) else { continue };
+            let Some(artifact) = self.examination[stage].outputs.get(slot) else { continue };
             let samples = cache.summary(artifact).ok().and_then(|summary| summary.get("samples")?.as_f64());
             extent.samples = samples.or(extent.samples);
         }

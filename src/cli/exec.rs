@@ -10,6 +10,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::arguments::{Exec, Format};
+use super::child;
 use super::devices::Available;
 use super::failure::{Exit, Failure};
 use super::many::{self, Sharing};
@@ -19,16 +20,18 @@ use super::report::{self, Rendered};
 use super::workspace::Workspace;
 use crate::console::{self, Console, diagnostics};
 use crate::plan::{Plan, StageIndex};
-use crate::scheduler::{ChildProcess, Event, Options, Outcome, run};
+use crate::scheduler::{ChildProcess, Event, Nursery, Options, Outcome, run};
 use crate::spec::Problems;
 use crate::stage::Registry;
 use crate::text::{count, ticked_list};
 
 /// Runs what the command line asks for.
 pub fn exec(arguments: &Exec, registry: &Registry) -> Result<Exit, Failure> {
+    // Before there are threads.
+    let nursery = Nursery::start(|call| child::forked(call, registry) as i32);
     let mut workspace = Workspace::new(&arguments.store.directory);
     let interrupt = catch_signals()?;
-    let result = exec_in(&mut workspace, arguments, registry, &interrupt);
+    let result = exec_in(&mut workspace, arguments, registry, nursery, &interrupt);
     remote::end_uploads(&mut workspace, arguments.format.format, &interrupt)?;
     result
 }
@@ -37,6 +40,7 @@ fn exec_in(
     workspace: &mut Workspace,
     arguments: &Exec,
     registry: &Registry,
+    nursery: Option<Nursery>,
     interrupt: &AtomicBool,
 ) -> Result<Exit, Failure> {
     // What is wrong with a work directory that is there is not blamed on the experiment.
@@ -49,7 +53,7 @@ fn exec_in(
     let devices = available.pool(&arguments.machine.device, arguments.machine.places())?;
     plans.iter().try_for_each(|(_, plan)| available.check(plan))?;
     remote::attach(workspace, &arguments.remote, arguments.remote_read_only)?;
-    let executor = ChildProcess::this_program().context("cannot find this program")?;
+    let executor = ChildProcess::this_program().context("cannot find this program")?.with(nursery);
     let options = Options { jobs: arguments.machine.jobs(), keep_going: arguments.keep_going, devices };
     if plans.len() > 1 {
         let sharing = Sharing::of(plans.iter().map(|(_, plan)| plan));
@@ -131,7 +135,7 @@ fn plans(
     for file in many::files(&arguments.experiments)? {
         match workspace.plan(&file, &arguments.changes.overrides(), registry) {
             Ok(plan) => {
-                let only = only(&plan, &arguments.only)?;
+                let only = only(plan, &arguments.only)?;
                 plans.push((file, only));
             }
             Err(Failure::Problems(problems)) => match &mut wrong {
@@ -153,9 +157,9 @@ fn plans(
 }
 
 /// The part of a plan that these stages need; all of it where none are named.
-fn only(plan: &Plan, names: &[String]) -> Result<Plan, Failure> {
+fn only(plan: Plan, names: &[String]) -> Result<Plan, Failure> {
     if names.is_empty() {
-        return Ok(plan.clone());
+        return Ok(plan);
     }
     let stages: Result<Vec<StageIndex>, _> = names.iter().map(|name| plan.find(name)).collect();
     let stages = stages.map_err(|error| Failure::usage(error.to_string(), None))?;

@@ -34,10 +34,12 @@ use clap::Parser;
 
 use arguments::{Arguments, Command};
 
+use crate::scheduler::huge_pages;
 use crate::stages::registry;
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
+    huge_pages(false);
     let arguments = Arguments::parse();
     // A stage needs no other kinds, and there may be thousands of short ones.
     if let Command::Stage { call } = &arguments.command {

@@ -207,7 +207,7 @@ fn shards(
         if examination[stage].verdict == Verdict::Fresh {
             continue;
         }
-        let shards = shards_of(&plan[stage], &examination[stage].key);
+        let shards = shards_of(&plan[stage], &examination.key(plan, stage));
         let mut there = 0;
         // The keys below a stage that has to run are not known yet.
         if matches!(examination[stage].verdict, Verdict::Run(_)) {
@@ -241,7 +241,7 @@ pub fn explain(arguments: &OneStage, registry: &Registry) -> Result<Exit, Failur
     for reason in reasons {
         let _ = writeln!(text, "  {reason}");
     }
-    let key = &examination[stage].key;
+    let key = &examination.key(&plan, stage);
     let cache = workspace.cache()?;
     let mut old = None;
     for name in &planned.names {
@@ -284,12 +284,12 @@ pub fn log(arguments: &OneStage, registry: &Registry) -> Result<Exit, Failure> {
     // What is split says more in the logs of its shards than in that of merging them.
     let cache = workspace.cache()?;
     let mut text = String::new();
-    for (shard, key) in shards_of(&plan[stage], &examined.key) {
+    for (shard, key) in shards_of(&plan[stage], &examination.key(&plan, stage)) {
         if let Ok(own) = std::fs::read(cache.log(&key.fingerprint)) {
             let _ = write!(text, "shard {shard}:\n{}", String::from_utf8_lossy(&own));
         }
     }
-    match std::fs::read(cache.log(&examined.key.fingerprint)) {
+    match std::fs::read(cache.log(&examined.fingerprint)) {
         Ok(own) => console::print(&(text + &String::from_utf8_lossy(&own))),
         Err(_) if !text.is_empty() => console::print(&text),
         Err(_) => {

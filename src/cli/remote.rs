@@ -39,7 +39,7 @@ pub fn push(arguments: &Push, registry: &Registry) -> Result<Exit, Failure> {
         for plan in &plans {
             let examination = examine(plan, cache)?;
             let fresh = plan.order().map(|stage| &examination[stage]).filter(|stage| stage.verdict == Verdict::Fresh);
-            wanted.extend(fresh.map(|stage| stage.key.fingerprint));
+            wanted.extend(fresh.map(|stage| stage.fingerprint));
         }
         entries.retain(|entry| wanted.contains(&entry.fingerprint));
     }
@@ -181,9 +181,9 @@ fn pull_waves(
         let wanted: Vec<Wanted> = plan
             .order()
             .filter(runs)
-            .filter(|stage| asked.insert(examination[*stage].key.fingerprint))
+            .filter(|stage| asked.insert(examination[*stage].fingerprint))
             .map(|stage| {
-                let (key, outputs) = (examination[stage].key.clone(), plan[stage].outputs.clone());
+                let (key, outputs) = (examination.key(plan, stage), (*plan[stage].outputs).clone());
                 Wanted { key, outputs, entry: None }
             })
             .collect();

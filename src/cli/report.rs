@@ -108,7 +108,7 @@ pub fn summary(directory: &Path, key: &str) -> anyhow::Result<f64> {
 fn provenance(plan: &Plan, cache: &mut Cache) -> Result<Vec<Option<Provenance>>, CacheError> {
     let examination = examine(plan, cache)?;
     let entry = |stage: StageIndex| match examination[stage].verdict {
-        Verdict::Fresh => Ok(cache.entry(&examination[stage].key.fingerprint)?.map(|entry| entry.provenance)),
+        Verdict::Fresh => Ok(cache.entry(&examination[stage].fingerprint)?.map(|entry| entry.provenance)),
         _ => Ok(None),
     };
     plan.order().map(entry).collect()

@@ -166,7 +166,7 @@ fn before(
     cache: &Cache,
 ) -> Result<BTreeMap<StageIndex, f64>, CacheError> {
     let took = |stage: &StageIndex| {
-        let entry = cache.entry(&examination[*stage].key.fingerprint)?;
+        let entry = cache.entry(&examination[*stage].fingerprint)?;
         Ok((*stage, entry.map_or(0.0, |entry| entry.provenance.wall)))
     };
     stages.iter().map(took).collect()

@@ -112,20 +112,20 @@ fn planned(plan: &Plan, stage: StageIndex, arm: Option<&str>, examination: &Exam
     let examined = &examination[stage];
     let mut producers = BTreeMap::new();
     let mut pending = Vec::new();
-    for (slot, source) in &planned.inputs {
+    for (slot, source) in planned.inputs.iter() {
         let Source::Stage(output) = source else { continue };
         let path = paths(plan, output.stage, arm).into_iter().next();
-        producers.insert(slot.clone(), path.unwrap_or_else(|| plan[output.stage].name().to_string()));
-        if !examination[output.stage].outputs.contains_key(&output.slot) {
-            pending.push(slot.clone());
+        producers.insert(slot.to_string(), path.unwrap_or_else(|| plan[output.stage].name().to_string()));
+        if examination[output.stage].outputs.get(&output.slot).is_none() {
+            pending.push(slot.to_string());
         }
     }
     let outputs = examined.outputs.iter().map(|(slot, digest)| {
         let kind = planned.outputs.get(slot).cloned().unwrap_or_default();
-        (slot.clone(), Artifact { digest: *digest, kind, bytes: 0 })
+        (slot.to_string(), Artifact { digest: *digest, kind, bytes: 0 })
     });
     let outputs = (examined.verdict == Verdict::Fresh).then(|| outputs.collect());
-    Stage { kind: planned.kind.clone(), key: examined.key.text.clone(), producers, pending, outputs }
+    Stage { kind: planned.kind.clone(), key: examination.key(plan, stage).text, producers, pending, outputs }
 }
 
 /// What a run came to. Results that are not there any more are left out.

@@ -52,6 +52,6 @@ fn one(file: &Path, overrides: &Overrides, workspace: &mut Workspace, registry: 
     let missing = externals.missing;
     let examination = recorded(&plan, workspace.cache()?)?;
     let fresh = plan.order().filter(|stage| examination[*stage].verdict == Verdict::Fresh);
-    let results = fresh.map(|stage| examination[stage].key.fingerprint).collect();
+    let results = fresh.map(|stage| examination[stage].fingerprint).collect();
     Ok(Used { file: file.to_path_buf(), plan, results, missing })
 }

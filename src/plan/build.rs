@@ -1,6 +1,7 @@
 //! From a document to a plan: checks everything, then adds what the report needs, each stage once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use serde_json::Value as Json;
 
@@ -9,8 +10,9 @@ use super::graph::{Output, Plan, Planned, PlannedItem, ReportRun, Source, StageI
 use super::instance::{Instance, Run, Target};
 use super::report::{self, Item, Want};
 use super::wiring::Wiring;
-use crate::digest::Digest;
+use crate::digest::{Digest, DigestMap};
 use crate::report::Moment;
+use crate::slots::{Names, Slots};
 use crate::spec::{Document, Node, ProblemKind, Problems};
 use crate::stage::{External, Registry};
 
@@ -86,9 +88,13 @@ fn title(document: &Document, problems: &mut Problems) -> String {
 struct Builder<'e> {
     plan: Plan,
     /// Stages by the digest of everything that makes them equal.
-    known: HashMap<Digest, StageIndex>,
+    known: DigestMap<StageIndex>,
     /// The digest of each stage of the plan.
     identities: Vec<Digest>,
+    /// The names of slots.
+    names: Names,
+    /// A buffer.
+    text: Vec<u8>,
     externals: Memory<'e>,
 }
 
@@ -96,7 +102,14 @@ impl<'e> Builder<'e> {
     fn new(document: &Document, title: String, items: Vec<Item>, externals: &'e mut dyn Externals) -> Builder<'e> {
         let mut plan = Plan::new(document.name.clone(), title);
         plan.report = items.into_iter().map(|item| PlannedItem { spec: item.spec(), runs: Vec::new() }).collect();
-        Builder { plan, known: HashMap::new(), identities: Vec::new(), externals: Memory::new(externals) }
+        Builder {
+            plan,
+            known: DigestMap::default(),
+            identities: Vec::new(),
+            names: Names::default(),
+            text: Vec::new(),
+            externals: Memory::new(externals),
+        }
     }
 
     /// Adds what the report needs of a run; everything where there is no report.
@@ -147,13 +160,14 @@ impl<'e> Builder<'e> {
             let what = || format!("param `{param}` of `{}`", wired.name);
             match self.external(&node, what, problems) {
                 Some(external) => {
-                    params.insert(param.to_string(), Json::from(external.digest.to_string()));
+                    params.set(param, Json::from(external.digest.to_string()));
                     externals.insert(param.to_string(), external);
                 }
                 None => complete = false,
             }
         }
-        let mut inputs = BTreeMap::new();
+        params.shrink();
+        let mut inputs = Vec::with_capacity(instance.inputs.len());
         for (slot, target) in instance.inputs {
             let what = || format!("input `{slot}` of `{}`", wired.name);
             let source = match target {
@@ -167,7 +181,7 @@ impl<'e> Builder<'e> {
                 }
             };
             match source {
-                Some(source) => drop(inputs.insert(slot.to_string(), source)),
+                Some(source) => inputs.push((self.names.shared(slot), source)),
                 None => complete = false,
             }
         }
@@ -181,12 +195,12 @@ impl<'e> Builder<'e> {
             version: signature.version,
             params,
             externals,
-            inputs,
-            outputs: signature.outputs.iter().map(|(slot, output)| (slot.clone(), output.kind.clone())).collect(),
+            inputs: Slots::from_iter(inputs),
+            outputs: wired.outputs.clone(),
             execution: wired.execution.clone(),
             accelerated: wired.accelerated,
         };
-        let identity = stage.identity(|producer| self.identities[producer.index()]);
+        let identity = stage.identity(|producer| self.identities[producer.index()], &mut self.text);
         if let Some(known) = self.known.get(&identity).copied() {
             let [name] = stage.names.try_into().ok()?;
             self.plan.share(known, name);
@@ -243,11 +257,12 @@ fn name(arm: Option<&str>, seed: Option<u64>, step: Option<usize>, stage: &str) 
         name.push('/');
     }
     if let Some(seed) = seed {
-        name.push_str(&format!("s{seed}/"));
+        let _ = write!(name, "s{seed}/");
     }
     if let Some(step) = step {
-        name.push_str(&format!("t{}/", step + 1));
+        let _ = write!(name, "t{}/", step + 1);
     }
     name.push_str(stage);
+    name.shrink_to_fit();
     name
 }

@@ -6,16 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::ops::Index;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::params::Params;
+use crate::digest::Digest;
+use crate::report::{ItemSpec, Moment};
+use crate::slots::Slots;
+use crate::stage::{Execution, External};
+use crate::text::{did_you_mean, ticked_list};
 use indexmap::IndexMap;
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
-use serde_json::{Map, Value};
-
-use crate::digest::Digest;
-use crate::report::{ItemSpec, Moment};
-use crate::stage::{Execution, External};
-use crate::text::{did_you_mean, ticked_list};
 
 /// The place of a stage in its plan. Producers always come before their consumers, so ascending
 /// indices are a topological order.
@@ -46,13 +47,13 @@ pub struct Planned {
     /// The version of the kind.
     pub version: u32,
     /// All params in the order of the declaration; a path param holds the digest of what it names.
-    pub params: Map<String, Value>,
+    pub params: Params,
     /// Path param → what it names.
     pub externals: BTreeMap<String, External>,
     /// Input slot → where its artifact comes from. Slots that are not used are absent.
-    pub inputs: BTreeMap<String, Source>,
+    pub inputs: Slots<Source>,
     /// Output slot → artifact kind.
-    pub outputs: IndexMap<String, String>,
+    pub outputs: Arc<IndexMap<String, String>>,
     /// How to run.
     pub execution: Execution,
     /// Whether the scheduler chooses the device: the kind computes on an accelerator where there is
@@ -178,11 +179,12 @@ impl Plan {
         let mut places = BTreeMap::new();
         for stage in needed {
             let mut planned = self[stage].clone();
-            for source in planned.inputs.values_mut() {
-                if let Source::Stage(output) = source {
-                    output.stage = places[&output.stage];
+            planned.inputs = planned.inputs.map(|source| match source {
+                Source::Stage(Output { stage, slot }) => {
+                    Source::Stage(Output { stage: places[stage], slot: slot.clone() })
                 }
-            }
+                external => external.clone(),
+            });
             part.shared += planned.names.len() - 1;
             places.insert(stage, part.add(planned));
         }
@@ -193,8 +195,9 @@ impl Plan {
     /// different one.
     pub fn identities(&self) -> Vec<Digest> {
         let mut identities = Vec::with_capacity(self.len());
+        let mut text = Vec::new();
         for stage in self.order() {
-            let identity = self[stage].identity(|producer| identities[producer.index()]);
+            let identity = self[stage].identity(|producer| identities[producer.index()], &mut text);
             identities.push(identity);
         }
         identities
@@ -307,7 +310,7 @@ impl Plan {
             let _ = writeln!(text, "  {} [label=\"{name}\\n{}{more}\"]", stage.index(), planned.kind);
         }
         for stage in self.order() {
-            for (slot, source) in &self[stage].inputs {
+            for (slot, source) in self[stage].inputs.iter() {
                 if let Source::Stage(output) = source {
                     let _ = writeln!(text, "  {} -> {} [label=\"{slot}\"]", output.stage.index(), stage.index());
                 }
@@ -333,18 +336,22 @@ impl Planned {
     }
 
     /// The digest of everything that makes it equal to another stage; `of` is that of a stage that it
-    /// reads.
-    pub(super) fn identity(&self, of: impl Fn(StageIndex) -> Digest) -> Digest {
-        let inputs = self.inputs.iter().map(|(slot, source)| {
-            let source = match source {
-                Source::Stage(output) => format!("{}.{}", of(output.stage), output.slot),
-                Source::External(external) => external.digest.to_string(),
+    /// reads, and `text` a buffer.
+    pub(super) fn identity(&self, of: impl Fn(StageIndex) -> Digest, text: &mut Vec<u8>) -> Digest {
+        text.clear();
+        serde_json::to_writer(&mut *text, &(&self.kind, self.version, &self.params))
+            .unwrap_or_else(|error| panic!("BUG: JSON values cannot be written as JSON: {error}"));
+        // Slots have no zero byte and digests a fixed length, so the text can be read in one way only.
+        for (slot, source) in self.inputs.iter() {
+            let (digest, output) = match source {
+                Source::Stage(output) => (of(output.stage), output.slot.as_str()),
+                Source::External(external) => (external.digest, ""),
             };
-            (slot, source)
-        });
-        let inputs: Vec<(&String, String)> = inputs.collect();
-        let text = serde_json::to_vec(&(&self.kind, self.version, &self.params, inputs));
-        Digest::of(&text.unwrap_or_else(|error| panic!("BUG: JSON values cannot be written as JSON: {error}")))
+            for part in [slot.as_bytes(), &[0], digest.bytes(), output.as_bytes(), &[0]] {
+                text.extend_from_slice(part);
+            }
+        }
+        Digest::of(text)
     }
 
     /// The stages that it reads, once for each slot.
@@ -385,10 +392,10 @@ mod tests {
             names: vec![name.to_string()],
             kind: "toy".to_string(),
             version: 1,
-            params: Map::new(),
+            params: Params::default(),
             externals: external.into_iter().collect(),
             inputs: inputs.iter().map(|(slot, source)| (slot.to_string(), source.clone())).collect(),
-            outputs: IndexMap::from([("out".to_string(), "toy".to_string())]),
+            outputs: Arc::new(IndexMap::from([("out".to_string(), "toy".to_string())])),
             execution: Execution::default(),
             accelerated: false,
         }

@@ -1,9 +1,10 @@
 //! One arm with one seed: every stage of every step with its params, and what it reads.
 
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use super::check;
-use super::wiring::{Link, Params, Setter, Setting, Wired, Wiring, settings};
+use super::params::Params;
+use super::wiring::{Link, Setter, Setting, Settings, Wired, Wiring, common, settings};
 use crate::spec::{Node, Problem, ProblemKind, Problems, Scope, Value};
 use crate::stage::{ParamKind, Signature};
 
@@ -19,7 +20,7 @@ pub(super) struct Run<'w, 'a> {
 /// A stage of one step.
 pub(super) struct Instance<'a> {
     /// All params in the order of the signature; a path param is `null` until it is looked up.
-    pub params: Map<String, Json>,
+    pub params: Params,
     /// What the path params name, as written.
     pub paths: Vec<(&'a str, Node)>,
     /// The slots that are used and wired.
@@ -32,7 +33,7 @@ pub(super) enum Target<'a> {
     /// An output of the instance with this index.
     Instance(usize, &'a str),
     /// An artifact directory outside the store, as written.
-    Path(Node),
+    Path(Box<Node>),
 }
 
 impl<'w, 'a> Run<'w, 'a> {
@@ -141,7 +142,7 @@ fn target<'a>(
     match link {
         Link::Stage(stage, slot) => Some(Target::Instance(place(wiring, *stage, step), slot)),
         Link::Carry(index) => carried.get(*index).cloned().flatten(),
-        Link::Path(node) => Some(Target::Path(node.clone())),
+        Link::Path(node) => Some(Target::Path(Box::new(node.clone()))),
         Link::Nothing => None,
     }
 }
@@ -153,10 +154,13 @@ fn instance<'a>(
     follow: impl Fn(&Link<'a>) -> Wire<'a>,
 ) -> Option<Instance<'a>> {
     let signature = wired.signature?;
-    let mut instance = Instance { params: Map::new(), paths: Vec::new(), inputs: Vec::new() };
+    let mut instance = Instance { params: Params::default(), paths: Vec::new(), inputs: Vec::new() };
     match &wired.params {
-        Params::Each(settings) => instance.set(wired.name, settings, scope, problems),
-        Params::Whole(node) => {
+        Settings::Each(settings, common) => {
+            instance.params = Params::sharing(common.clone());
+            instance.set(wired.name, settings, scope, problems);
+        }
+        Settings::Whole(node) => {
             let resolved = scope.resolve(node).map_err(|problem| problems.add(problem)).ok()?;
             let Value::Map(said) = &resolved.value else {
                 let what = format!("`params` of `{}`", wired.name);
@@ -164,6 +168,7 @@ fn instance<'a>(
                 return None;
             };
             let settings = settings(wired.name, signature, said, wired.mark, problems);
+            instance.params = Params::sharing(common(&settings));
             instance.set(wired.name, &settings, scope, problems);
         }
     }
@@ -174,14 +179,14 @@ fn instance<'a>(
 impl<'a> Instance<'a> {
     fn set(&mut self, stage: &str, settings: &[Setting<'a>], scope: &Scope<'_>, problems: &mut Problems) {
         for setting in settings {
-            let value = match &setting.value {
-                Setter::Fixed(value) => Ok(value.clone()),
-                Setter::Broken => Ok(Json::Null),
-                Setter::Open(node) => self.open(stage, setting, node, scope),
-            };
+            let Setter::Open(node) = &setting.value else { continue };
+            let value = self.open(stage, setting, node, scope);
             let value = value.map_err(|problem| problems.add(problem)).unwrap_or_default();
-            self.params.insert(setting.name.to_string(), value);
+            if !value.is_null() {
+                self.params.set(setting.name, value);
+            }
         }
+        self.params.shrink();
     }
 
     fn open(&mut self, stage: &str, setting: &Setting<'a>, node: &Node, scope: &Scope<'_>) -> Result<Json, Problem> {
@@ -203,7 +208,10 @@ impl<'a> Instance<'a> {
         problems: &mut Problems,
         follow: impl Fn(&Link<'a>) -> Wire<'a>,
     ) {
-        for (slot, input) in signature.inputs.iter().filter(|(_, input)| input.when.holds(&self.params)) {
+        for (slot, input) in &signature.inputs {
+            if !input.when.holds(|param| self.params.get(param)) {
+                continue;
+            }
             let wire = match wired.inputs.get(slot.as_str()) {
                 None => Wire::Nothing,
                 Some(None) => Wire::Broken,

@@ -2,7 +2,9 @@
 //! order.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
+use indexmap::IndexMap;
 use serde_json::Value as Json;
 
 use super::{check, execution};
@@ -41,18 +43,20 @@ pub(super) struct Wired<'a> {
     pub mark: Mark,
     /// Absent if the kind is unknown, which is noted.
     pub signature: Option<&'a Signature>,
-    pub params: Params<'a>,
+    pub params: Settings<'a>,
     /// The slots of the signature that something is wired to.
     pub inputs: HashMap<&'a str, Option<Link<'a>>>,
+    /// Output slot → artifact kind.
+    pub outputs: Arc<IndexMap<String, String>>,
     pub execution: Execution,
     /// Whether the scheduler chooses the device.
     pub accelerated: bool,
 }
 
 /// The params of a stage before its seed and step are known.
-pub(super) enum Params<'a> {
-    /// By name, in the order of the signature.
-    Each(Vec<Setting<'a>>),
+pub(super) enum Settings<'a> {
+    /// By name, in the order of the signature; and what is the same everywhere, with `null` for all else.
+    Each(Vec<Setting<'a>>, Arc<[(String, Json)]>),
     /// A reference to a map.
     Whole(&'a Node),
 }
@@ -428,13 +432,19 @@ fn wire_stage<'a>(
         signature
     });
     let params = match (signature, &stage.params.value) {
-        (Some(signature), Value::Map(said)) => Params::Each(settings(name, signature, said, stage.mark, problems)),
-        _ => Params::Whole(&stage.params),
+        (Some(signature), Value::Map(said)) => {
+            let settings = settings(name, signature, said, stage.mark, problems);
+            let common = common(&settings);
+            Settings::Each(settings, common)
+        }
+        _ => Settings::Whole(&stage.params),
     };
     let of_kind = signature.and_then(|signature| kinds.get(&signature.kind));
     let said = execution::of_stage(name, &stage.execution, of_kind, scope, problems);
     let (execution, accelerated) = check::execution(&format!("`{name}`"), signature, &said, problems);
-    Wired { name, mark: stage.mark, signature, params, inputs: HashMap::new(), execution, accelerated }
+    let outputs = signature.into_iter().flat_map(|signature| &signature.outputs);
+    let outputs = Arc::new(outputs.map(|(slot, output)| (slot.clone(), output.kind.clone())).collect());
+    Wired { name, mark: stage.mark, signature, params, inputs: HashMap::new(), outputs, execution, accelerated }
 }
 
 /// The params of a stage in the order of its signature.
@@ -479,6 +489,15 @@ pub(super) fn settings<'a>(
         Setting { name, param, value }
     };
     signature.params.iter().map(&mut setting).collect()
+}
+
+/// The params that have the same value everywhere, with `null` for the others.
+pub(super) fn common(settings: &[Setting<'_>]) -> Arc<[(String, Json)]> {
+    let value = |setting: &Setting<'_>| match &setting.value {
+        Setter::Fixed(value) => value.clone(),
+        Setter::Open(_) | Setter::Broken => Json::Null,
+    };
+    settings.iter().map(|setting| (setting.name.to_string(), value(setting))).collect()
 }
 
 /// A stage as the owner of params and slots.

@@ -1,28 +1,30 @@
 //! The executor that runs a stage as a child process: `runner __stage <call.json>`.
 //!
-//! The child gets its call as a file, writes one JSON line for each [`Update`] to its standard
-//! output, and everything else to its standard error, which is the stage's log. It succeeds by
-//! exiting with 0.
+//! The child gets its call as a file, writes one JSON line for each [`Update`] to its standard output, and
+//! everything else to its standard error, which is the stage's log. It succeeds by exiting with 0. Where
+//! there is a nursery (`nursery.rs`), the child is forked there instead, and has its call already.
 //!
 //! It is contained: it sees a small environment, has a process group of its own, so that it does not hear
 //! the Ctrl-C of the terminal and can be stopped with all that it started, and what it leaves running is
 //! killed before its outputs are looked at. Floods of news and of text for the log are cut
 //! (`output.rs`). It dies with this process, if it asks for that with [`die_with_parent`].
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::executor::{Executor, Halt, Job, Usage};
 use super::log::tail;
 use super::memory::{Kills, exhausted, killed};
+use super::nursery::{LONGEST, Nursery};
 use super::output::Output;
-use crate::stage::{Progress, Update};
+use crate::stage::{Call, Progress, Update};
 
 /// How often a child is looked after.
 const TICK: Duration = Duration::from_millis(50);
@@ -35,7 +37,9 @@ const GRACE: Duration = Duration::from_secs(3);
 const VARIABLES: [&str; 6] = ["PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "RUST_BACKTRACE", "LANG"];
 const PREFIXES: [&str; 2] = ["CUDA_", "NVIDIA_"];
 /// The process that a stage must not outlive.
-const PARENT: &str = "RUNNER_PARENT";
+pub(super) const PARENT: &str = "RUNNER_PARENT";
+/// How many threads a stage computes with.
+pub(super) const THREADS: &str = "RAYON_NUM_THREADS";
 /// How long processes that a stage left behind may take to be gone once they are killed.
 const BURIAL: Duration = Duration::from_secs(1);
 
@@ -43,6 +47,7 @@ const BURIAL: Duration = Duration::from_secs(1);
 pub struct ChildProcess {
     program: PathBuf,
     arguments: Vec<OsString>,
+    nursery: Option<Nursery>,
 }
 
 impl ChildProcess {
@@ -57,7 +62,31 @@ impl ChildProcess {
 
     /// Runs `program` with `arguments` and the path of the call.
     pub fn new<S: Into<OsString>>(program: PathBuf, arguments: impl IntoIterator<Item = S>) -> ChildProcess {
-        ChildProcess { program, arguments: arguments.into_iter().map(S::into).collect() }
+        ChildProcess { program, arguments: arguments.into_iter().map(S::into).collect(), nursery: None }
+    }
+
+    /// Has stages forked in a nursery, if there is one, as long as it is there.
+    pub fn with(self, nursery: Option<Nursery>) -> ChildProcess {
+        ChildProcess { nursery, ..self }
+    }
+
+    /// Starts a process for a call. Only one that is not forked in the nursery reads it from a file, in
+    /// the directory `scratch`.
+    fn begin(&self, call: &Call, scratch: &Path) -> io::Result<Begun> {
+        let (text, threads) = (serde_json::to_vec(call)?, call.execution.threads);
+        if let Some(nursery) = self.nursery.as_ref().filter(|_| text.len() <= LONGEST) {
+            let ((news, stdout), (log, stderr)) = (io::pipe()?, io::pipe()?);
+            let (stdout, stderr) = (OwnedFd::from(stdout), OwnedFd::from(stderr));
+            if let Ok(id) = nursery.begin(&text, threads, &stdout, &stderr) {
+                return Ok(Begun { id, news: OwnedFd::from(news).into(), text: OwnedFd::from(log).into() });
+            }
+        }
+        let path = scratch.join("call.json");
+        fs::write(&path, serde_json::to_vec_pretty(call)?)?;
+        let mut child = self.command(&path, threads).spawn()?;
+        let news = child.stdout.take().expect("standard output is piped");
+        let text = child.stderr.take().expect("standard error is piped");
+        Ok(Begun { id: child.id() as libc::pid_t, news, text })
     }
 
     /// Nothing here needs code between fork and exec, so that the system can start the child without
@@ -65,15 +94,25 @@ impl ChildProcess {
     fn command(&self, call: &Path, threads: usize) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).arg(call).process_group(0).env_clear();
-        let passed = std::env::vars_os().filter(|(name, _)| {
-            let name = name.to_string_lossy();
-            VARIABLES.contains(&name.as_ref()) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        });
-        command.envs(passed).env("RAYON_NUM_THREADS", threads.to_string());
+        let passed = std::env::vars_os().filter(|(name, _)| is_passed(name));
+        command.envs(passed).env(THREADS, threads.to_string());
         command.env(PARENT, std::process::id().to_string());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
+}
+
+/// Whether a stage sees a variable of the environment.
+pub(super) fn is_passed(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    VARIABLES.contains(&name.as_ref()) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// A child process that has just been started, and the pipes from it.
+struct Begun {
+    id: libc::pid_t,
+    news: ChildStdout,
+    text: ChildStderr,
 }
 
 /// Has this process killed when the thread that started it ends, which is when its parent is killed: the
@@ -96,21 +135,30 @@ pub fn die_with_parent() -> bool {
     }
 }
 
+/// Whether this process, and those that it starts, get huge pages of memory from now on. Large tensors are
+/// faster in them; but each is cleared as a whole, which takes longer than all that a small process does.
+/// Other systems than Linux decide themselves.
+pub fn huge_pages(allowed: bool) {
+    #[cfg(target_os = "linux")]
+    {
+        let disabled = libc::c_ulong::from(!allowed);
+        // SAFETY: a plain system call. Where it fails, nothing changes.
+        unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, disabled, 0, 0, 0) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = allowed;
+}
+
 impl Executor for ChildProcess {
     fn execute(&self, job: &Job<'_>, progress: &dyn Progress, stop: &AtomicBool) -> Result<Usage, Halt> {
         let execution = &job.call.execution;
         let kills = Kills::now();
         let run = || -> io::Result<(End, Option<Stop>)> {
-            let call = job.scratch.join("call.json");
-            fs::write(&call, serde_json::to_vec_pretty(job.call)?)?;
             let log = fs::File::options().create(true).append(true).open(job.log).map_err(|error| {
                 io::Error::new(error.kind(), format!("cannot open its log `{}`: {error}", job.log.display()))
             })?;
-            let mut child = self.command(&call, execution.threads).spawn()?;
-            let id = child.id() as libc::pid_t;
+            let Begun { id, news, text } = self.begin(job.call, job.scratch)?;
             let limit = execution.timeout.map(|timeout| Instant::now() + timeout.duration());
-            let news = child.stdout.take().expect("standard output is piped");
-            let text = child.stderr.take().expect("standard error is piped");
             let output = Output::new(news, text, log)?;
             Child { id, output, terminated: None, reaped: false }.attend(progress, stop, limit)
         };
@@ -134,7 +182,10 @@ impl Executor for ChildProcess {
     fn command(&self, job: &Job<'_>) -> String {
         let words = std::iter::once(self.program.as_os_str()).chain(self.arguments.iter().map(OsString::as_os_str));
         let words: Vec<String> = words.map(|word| word.to_string_lossy().replace('\n', " ")).collect();
-        format!("{} {}", words.join(" "), job.scratch.join("call.json").display())
+        match &self.nursery {
+            Some(_) => format!("{}, forked from the run", words.join(" ")),
+            None => format!("{} {}", words.join(" "), job.scratch.join("call.json").display()),
+        }
     }
 }
 

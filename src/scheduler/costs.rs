@@ -90,12 +90,12 @@ impl Costs {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     use indexmap::IndexMap;
-    use serde_json::Map;
 
     use super::*;
-    use crate::plan::{Output, Source};
+    use crate::plan::{Output, Params, Source};
     use crate::stage::Execution;
 
     /// `a` → `b` → `c`, and `d` on its own; all of the kinds that their names start with.
@@ -107,10 +107,10 @@ mod tests {
                 names: vec![name.to_string()],
                 kind: format!("kind {name}"),
                 version: 1,
-                params: Map::new(),
+                params: Params::default(),
                 externals: BTreeMap::new(),
                 inputs: producer.into_iter().map(|stage| ("in".to_string(), source(stage))).collect(),
-                outputs: IndexMap::from([("out".to_string(), "text".to_string())]),
+                outputs: Arc::new(IndexMap::from([("out".to_string(), "text".to_string())])),
                 execution: Execution::default(),
                 accelerated: false,
             });

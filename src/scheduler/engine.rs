@@ -137,9 +137,9 @@ impl<'a> Engine<'a> {
             stopping: false,
         };
         for stage in plan.order() {
-            let Examined { verdict, key, outputs } = &engine.examination[stage];
+            let Examined { verdict, fingerprint, outputs } = &engine.examination[stage];
             if *verdict == Verdict::Fresh {
-                let (fingerprint, outputs) = (key.fingerprint, outputs.clone());
+                let (fingerprint, outputs) = (*fingerprint, outputs.clone());
                 engine.states.set(stage, State::Done { fingerprint, outputs, ran: false });
             } else {
                 engine.unsettled.insert(stage);
@@ -209,8 +209,9 @@ impl Engine<'_> {
         if !matches!(self.states[stage], State::Waiting | State::Awaiting(_) | State::Elsewhere(_)) {
             return Ok(());
         }
-        let mut inputs = BTreeMap::new();
-        for (slot, source) in &self.plan[stage].inputs {
+        let mut inputs = Vec::new();
+        let plan = self.plan;
+        for (slot, source) in plan[stage].inputs.iter() {
             let digest = match source {
                 Source::External(external) => external.digest,
                 Source::Stage(output) => match &self.states[output.stage] {
@@ -221,7 +222,7 @@ impl Engine<'_> {
                     _ => return Ok(()),
                 },
             };
-            inputs.insert(slot.clone(), digest);
+            inputs.push((slot, digest));
         }
         let key = self.key(stage, &inputs);
         if self.shards.is_shard(stage) && self.is_needless(stage, key.fingerprint)? {
@@ -355,7 +356,7 @@ impl Engine<'_> {
     fn reasons(&self, stage: StageIndex, key: &Key) -> Result<Vec<DirtyReason>, CacheError> {
         match &self.examination[stage].verdict {
             Verdict::Run(reasons) => Ok(reasons.clone()),
-            Verdict::Maybe(_) | Verdict::Fresh => reasons(self.plan, self.cache, &self.plan[stage], key),
+            Verdict::Maybe(_) | Verdict::Fresh => reasons(self.plan, self.cache, &self.plan[stage], &key.text),
         }
     }
 
@@ -365,10 +366,10 @@ impl Engine<'_> {
         let mut inputs = BTreeMap::new();
         let mut artifacts = Vec::new();
         let mut digests = Vec::new();
-        for (slot, source) in &planned.inputs {
+        for (slot, source) in planned.inputs.iter() {
             let path = match source {
                 Source::External(external) => {
-                    digests.push((slot.clone(), external.digest.to_string()));
+                    digests.push((slot.to_string(), external.digest.to_string()));
                     external.path.clone()
                 }
                 Source::Stage(output) if self.shards.of(output.stage) == Some(stage) => {
@@ -381,18 +382,18 @@ impl Engine<'_> {
                     let outputs = self.states.outputs(output.stage).expect("BUG: a stage started before its producer");
                     artifacts.push(outputs[&output.slot]);
                     let producer = self.plan[output.stage].name();
-                    digests.push((slot.clone(), format!("{} of {producer}", outputs[&output.slot])));
+                    digests.push((slot.to_string(), format!("{} of {producer}", outputs[&output.slot])));
                     self.cache.path(&outputs[&output.slot])
                 }
             };
-            inputs.insert(slot.clone(), path);
+            inputs.insert(slot.to_string(), path);
         }
         let mut execution = planned.execution.clone();
         execution.threads = share.slots;
         execution.device = share.device;
         let call = Call {
             kind: self.plan[self.shards.told(stage)].kind.clone(),
-            params: planned.params.clone(),
+            params: planned.params.to_map(),
             inputs,
             outputs: ticket.directories(),
             externals: planned.externals.clone(),

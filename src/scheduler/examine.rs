@@ -1,6 +1,5 @@
 //! What would run and why, without running anything.
 
-use std::collections::BTreeMap;
 use std::ops::Index;
 
 use crate::cache::{Cache, CacheError, Outputs, Recorded};
@@ -24,9 +23,9 @@ pub enum Verdict {
 pub struct Examined {
     /// Whether it has to run.
     pub verdict: Verdict,
-    /// Its key; where the verdict is [`Verdict::Maybe`], the inputs that are not known are missing in
-    /// it.
-    pub key: Key,
+    /// The digest of its key; where the verdict is [`Verdict::Maybe`], the inputs that are not known are
+    /// missing in it. [`Examination::key`] says what is in the key.
+    pub fingerprint: Digest,
     /// Its result, if it is fresh.
     pub outputs: Outputs,
 }
@@ -49,6 +48,11 @@ impl Examination {
     /// What is known of these stages, in the order of their plan.
     pub(super) fn of(stages: Vec<Examined>) -> Examination {
         Examination { stages }
+    }
+
+    /// The key of a stage of the plan that was examined, as far as its inputs are known.
+    pub fn key(&self, plan: &Plan, stage: StageIndex) -> Key {
+        key(&plan[stage], known(&plan[stage], &self.stages).filter_map(|(slot, digest)| Some((slot, digest?))))
     }
 
     /// How many stages are fresh, must run, and may have to.
@@ -91,82 +95,76 @@ pub fn recorded(plan: &Plan, cache: &mut Cache) -> Result<Examination, CacheErro
 
 fn walk(plan: &Plan, cache: &mut Cache) -> Result<Examination, CacheError> {
     let mut stages: Vec<Examined> = Vec::with_capacity(plan.len());
+    let mut text = String::new();
     for stage in plan.order() {
         let planned = &plan[stage];
-        let mut inputs = BTreeMap::new();
-        let mut pending = Vec::new();
-        for (slot, source) in &planned.inputs {
-            let known = match source {
-                Source::External(external) => Some(external.digest),
-                Source::Stage(output) => stages[output.stage.index()].outputs.get(&output.slot).copied(),
-            };
-            match (known, source) {
-                (Some(digest), _) => drop(inputs.insert(slot.clone(), digest)),
-                (None, Source::Stage(output)) => pending.push((slot, plan[output.stage].name())),
-                (None, Source::External(_)) => unreachable!("an external input has a digest"),
-            }
-        }
-        let key = key(planned, &inputs);
-        let examined = if !pending.is_empty() {
-            let verdict = Verdict::Maybe(pending_reasons(plan, cache, planned, &key, &pending)?);
-            Examined { verdict, key, outputs: Outputs::new() }
+        let inputs = || known(planned, &stages).filter_map(|(slot, digest)| Some((slot, digest?)));
+        let pending = known(planned, &stages).any(|(_, digest)| digest.is_none());
+        let fingerprint = Key::write(&mut text, (&planned.kind, planned.version), planned.params.iter(), inputs());
+        let (verdict, outputs) = if pending {
+            let unknown = known(planned, &stages).filter(|(_, digest)| digest.is_none()).map(|(slot, _)| slot);
+            (Verdict::Maybe(pending_reasons(plan, cache, planned, &text, unknown)?), Outputs::new())
         } else {
-            match cache.recorded(&key.fingerprint)? {
-                Recorded::Present(outputs) => Examined { verdict: Verdict::Fresh, key, outputs },
+            match cache.recorded(&fingerprint)? {
+                Recorded::Present(outputs) => (Verdict::Fresh, outputs),
                 Recorded::Broken { slot, artifact } => {
-                    let reason = DirtyReason::OutputMissing { slot, digest: artifact };
-                    Examined { verdict: Verdict::Run(vec![reason]), key, outputs: Outputs::new() }
+                    (Verdict::Run(vec![DirtyReason::OutputMissing { slot, digest: artifact }]), Outputs::new())
                 }
-                Recorded::Absent => {
-                    let verdict = Verdict::Run(reasons(plan, cache, planned, &key)?);
-                    Examined { verdict, key, outputs: Outputs::new() }
-                }
+                Recorded::Absent => (Verdict::Run(reasons(plan, cache, planned, &text)?), Outputs::new()),
             }
         };
-        stages.push(examined);
+        stages.push(Examined { verdict, fingerprint, outputs });
     }
     Ok(Examination { stages })
 }
 
-/// The key of a stage with these inputs.
-pub(super) fn key(planned: &Planned, inputs: &BTreeMap<String, Digest>) -> Key {
-    Key::new(&planned.kind, planned.version, &planned.params, inputs)
+/// The input slots of a stage with the digests of what is in them, where that is known.
+fn known<'p>(planned: &'p Planned, stages: &'p [Examined]) -> impl Iterator<Item = (&'p str, Option<&'p Digest>)> {
+    planned.inputs.iter().map(|(slot, source)| match source {
+        Source::External(external) => (slot, Some(&external.digest)),
+        Source::Stage(output) => (slot, stages[output.stage.index()].outputs.get(&output.slot)),
+    })
 }
 
-/// Why a stage must run whose key has no result.
+/// The key of a stage with these inputs, which are in the order of their slots.
+pub(super) fn key<'k>(planned: &'k Planned, inputs: impl Iterator<Item = (&'k str, &'k Digest)>) -> Key {
+    let mut text = String::new();
+    let fingerprint = Key::write(&mut text, (&planned.kind, planned.version), planned.params.iter(), inputs);
+    Key { fingerprint, text }
+}
+
+/// Why a stage must run whose key, with this text, has no result.
 pub(super) fn reasons(
     plan: &Plan,
     cache: &Cache,
     planned: &Planned,
-    key: &Key,
+    key: &str,
 ) -> Result<Vec<DirtyReason>, CacheError> {
     let Some(last) = last_key(plan, cache, planned)? else { return Ok(vec![DirtyReason::NeverRan]) };
-    let reasons = differences(&last, &key.text);
+    let reasons = differences(&last, key);
     Ok(if reasons.is_empty() { vec![DirtyReason::ResultMissing] } else { reasons })
 }
 
 /// What is known to differ already, and the inputs that are not known.
-fn pending_reasons(
+fn pending_reasons<'p>(
     plan: &Plan,
     cache: &Cache,
     planned: &Planned,
-    key: &Key,
-    pending: &[(&String, &str)],
+    key: &str,
+    pending: impl Iterator<Item = &'p str>,
 ) -> Result<Vec<DirtyReason>, CacheError> {
     let mut reasons = match last_key(plan, cache, planned)? {
-        Some(last) => differences(&last, &key.text),
+        Some(last) => differences(&last, key),
         None => vec![DirtyReason::NeverRan],
     };
-    reasons.retain(|reason| {
-        let unknown = |slot: &String| pending.iter().any(|(pending, _)| *pending == slot);
-        !matches!(reason, DirtyReason::InputRemoved { slot } if unknown(slot))
-    });
-    reasons.extend(
-        pending.iter().map(|(slot, producer)| DirtyReason::InputPending {
-            slot: slot.to_string(),
-            producer: producer.to_string(),
-        }),
-    );
+    let pending: Vec<&str> = pending.collect();
+    reasons.retain(|reason| !matches!(reason, DirtyReason::InputRemoved { slot } if pending.contains(&slot.as_str())));
+    let producer = |slot: &str| match &planned.inputs[slot] {
+        Source::Stage(output) => plan[output.stage].name().to_string(),
+        Source::External(_) => unreachable!("an external input has a digest"),
+    };
+    let of = |slot: &str| DirtyReason::InputPending { slot: slot.to_string(), producer: producer(slot) };
+    reasons.extend(pending.into_iter().map(of));
     Ok(reasons)
 }
 

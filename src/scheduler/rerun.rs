@@ -177,7 +177,7 @@ impl Trials<'_> {
         let examined = &self.examination[stage];
         let mut inputs = BTreeMap::new();
         let mut artifacts = Vec::new();
-        for (slot, source) in &planned.inputs {
+        for (slot, source) in planned.inputs.iter() {
             let path = match source {
                 Source::External(external) => external.path.clone(),
                 Source::Stage(output) => {
@@ -186,15 +186,15 @@ impl Trials<'_> {
                     cache.path(&artifact)
                 }
             };
-            inputs.insert(slot.clone(), path);
+            inputs.insert(slot.to_string(), path);
         }
-        let trial = cache.trial(&examined.key, &planned.outputs)?;
+        let trial = cache.trial(&self.examination.key(self.plan, stage), &planned.outputs)?;
         let mut execution = planned.execution.clone();
         execution.threads = share.slots;
         execution.device = share.device;
         let call = Call {
             kind: planned.kind.clone(),
-            params: planned.params.clone(),
+            params: planned.params.to_map(),
             inputs,
             outputs: trial.directories(),
             externals: planned.externals.clone(),
@@ -212,14 +212,14 @@ impl Trials<'_> {
             trial,
             first: examined.outputs.clone(),
             tolerance: self.tolerance,
-            log: cache.log(&examined.key.fingerprint).with_extension("again.log"),
+            log: cache.log(&examined.fingerprint).with_extension("again.log"),
             store: cache.store(),
         })
     }
 
     /// Notes outputs that came out differently.
     fn note(&self, again: &Again, cache: &mut Cache) -> Result<(), CacheError> {
-        let fingerprint = self.examination[again.stage].key.fingerprint;
+        let fingerprint = self.examination[again.stage].fingerprint;
         for Compared { slot, first, later, .. } in again.outputs.iter().flatten() {
             if first != later {
                 cache.diverged(&fingerprint, slot, first, later)?;

@@ -10,6 +10,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use indexmap::IndexMap;
@@ -94,21 +95,21 @@ pub(super) fn expand(plan: &Plan, examination: Examination) -> Expanded<'_> {
     let mut shards = Shards::default();
     for stage in plan.order() {
         let mut planned = plan[stage].clone();
-        for source in planned.inputs.values_mut() {
-            if let Source::Stage(output) = source {
-                output.stage = places[output.stage.index()];
+        planned.inputs = planned.inputs.map(|source| match source {
+            Source::Stage(Output { stage, slot }) => {
+                Source::Stage(Output { stage: places[stage.index()], slot: slot.clone() })
             }
-        }
+            external => external.clone(),
+        });
         let mut parts = Vec::new();
         if is_split(stage) {
             for shard in (0..planned.execution.shards).map(|index| Shard { index, count: planned.execution.shards }) {
                 parts.push((expanded.add(part(&planned, shard)), shard));
                 examined.push(examination[stage].clone());
             }
-            for (place, shard) in &parts {
-                let source = Source::Stage(Output { stage: *place, slot: SHARD.to_string() });
-                planned.inputs.insert(slot(*shard), source);
-            }
+            let source = |stage| Source::Stage(Output { stage, slot: SHARD.to_string() });
+            let left = parts.iter().map(|(place, shard)| (slot(*shard), source(*place)));
+            planned.inputs = planned.inputs.with(left);
             // Merging reads and writes files.
             planned.execution.threads = 1;
             (planned.execution.device, planned.accelerated) = (Device::Cpu, false);
@@ -143,7 +144,7 @@ fn part(whole: &Planned, shard: Shard) -> Planned {
     let mut part = whole.clone();
     part.names = vec![name(whole.name(), shard)];
     part.kind = kind(&whole.kind);
-    part.outputs = IndexMap::from([(SHARD.to_string(), SHARD.to_string())]);
+    part.outputs = Arc::new(IndexMap::from([(SHARD.to_string(), SHARD.to_string())]));
     part.execution.shards = 1;
     part
 }
@@ -212,12 +213,9 @@ impl Shards {
 impl Engine<'_> {
     /// The key of a stage whose inputs have these digests; that of a shard is derived from the key of its
     /// stage, which is noted.
-    pub(super) fn key(&mut self, stage: StageIndex, inputs: &BTreeMap<String, Digest>) -> Key {
+    pub(super) fn key(&mut self, stage: StageIndex, inputs: &[(&str, Digest)]) -> Key {
         let whole = self.shards.told(stage);
-        let key = match self.examination[whole].verdict {
-            Verdict::Maybe(_) => key(&self.plan[whole], inputs),
-            Verdict::Fresh | Verdict::Run(_) => self.examination[whole].key.clone(),
-        };
+        let key = key(&self.plan[whole], inputs.iter().map(|(slot, digest)| (*slot, digest)));
         if let Some(split) = self.shards.splits.get_mut(&whole) {
             split.key = Some(key.clone());
         }

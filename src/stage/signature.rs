@@ -3,7 +3,7 @@
 
 use indexmap::IndexMap;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Execution;
 use crate::selection::scorers;
@@ -94,14 +94,13 @@ impl When {
         &self.0
     }
 
-    /// Whether the slot is used where the params have these values.
-    pub fn holds(&self, params: &Map<String, Value>) -> bool {
+    /// Whether the slot is used where the params have the values that `param` says.
+    pub fn holds<'p>(&self, param: impl Fn(&str) -> Option<&'p Value>) -> bool {
         let meant = |value: &Value, values: &[Value]| match value {
             Value::Array(items) => items.iter().any(|item| values.contains(item)),
             _ => values.contains(value),
         };
-        let agrees =
-            |(param, values): (&String, &Vec<Value>)| params.get(param).is_some_and(|value| meant(value, values));
+        let agrees = |(name, values): (&String, &Vec<Value>)| param(name).is_some_and(|value| meant(value, values));
         self.is_always() || self.0.iter().any(|condition| condition.iter().all(agrees))
     }
 }
@@ -217,7 +216,7 @@ mod tests {
     }
 
     fn holds(when: &When, params: Value) -> bool {
-        when.holds(params.as_object().unwrap())
+        when.holds(|name| params.get(name))
     }
 
     #[test]

@@ -170,6 +170,33 @@ fn whoever_is_killed_whenever_the_next_run_completes() {
 }
 
 /// Flips a bit, or cuts the end off.
+#[cfg(target_os = "linux")]
+#[test]
+fn stages_are_forked_in_a_nursery_and_started_without_one_if_it_is_killed() {
+    let expected = undisturbed();
+    for kill in [false, true] {
+        let project = project();
+        let mut run = project.command(&EXEC).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let name = |child: &i32| fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
+        let since = Instant::now();
+        let nursery = loop {
+            let found = children(run.id()).into_iter().find(|child| name(child).trim() == "runner-nursery");
+            match found {
+                Some(nursery) => break nursery,
+                None => assert!(since.elapsed().as_secs() < 20 && run.try_wait().unwrap().is_none(), "no nursery"),
+            }
+        };
+        if kill {
+            // SAFETY: a plain system call; the parent did not wait for the nursery yet.
+            unsafe { libc::kill(nursery, libc::SIGKILL) };
+        }
+        let output = run.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(verified(&project), expected);
+        assert!(!Path::new(&format!("/proc/{nursery}")).exists());
+    }
+}
+
 fn damage(path: &Path, random: &mut ChaCha8Rng) {
     let mut bytes = fs::read(path).unwrap();
     let place = random.random_range(0..bytes.len());

@@ -71,7 +71,7 @@ stages:
   pick: {use: select, inputs: {pool: data.pool}, params: {budget: 5, sampler: random, allocation: whole}}
 ";
     let plan = plan(&Project::of(text).write("other.yaml", other));
-    let shown = |name: &str| plan[plan.find(name).unwrap()].params.clone();
+    let shown = |name: &str| plan[plan.find(name).unwrap()].params.to_map();
     assert_eq!((&shown("As it is/pick")["budget"], &shown("Changed/pick")["budget"]), (&5.into(), &9.into()));
     assert_eq!((&shown("As it is/data")["limit"], &shown("Changed/data")["limit"]), (&1.into(), &2.into()));
     assert_snapshot!(Project::of(&text.replace("other.yaml,", "[other.yaml],")).write("other.yaml", other).problems(&[]), @r#"
@@ -475,7 +475,7 @@ stages:
         let project = Project::of(&text.replace("SCORERS", scorers)).write("checkpoint/config.json", "{}");
         let plan = plan(&project.write("checkpoint/model.safetensors", ""));
         let stage = plan.order().find(|stage| plan[*stage].kind == "score").expect("it is planned");
-        plan[stage].inputs.keys().cloned().collect::<Vec<String>>().join(" ")
+        plan[stage].inputs.keys().collect::<Vec<_>>().join(" ")
     };
     assert_snapshot!(given("influence"), @"pool target_pool targets vectors");
     assert_snapshot!(given("influence, el2n"), @"model pool target_pool targets vectors");

@@ -46,7 +46,7 @@ fn stage_of(run: &Child) -> Option<libc::pid_t> {
         // Behind the name in brackets: state, parent.
         let stat = file("stat");
         let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)).and_then(|id| id.parse().ok());
-        parent == Some(run.id()) && file("cmdline").contains("__stage")
+        parent == Some(run.id()) && (file("cmdline").contains("__stage") || file("comm").trim() == "runner-stage")
     })
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use indexmap::IndexMap;
@@ -179,10 +180,10 @@ pub fn planned(name: &str, kind: &str, params: Value, inputs: &[StageIndex]) -> 
         names: vec![name.to_string()],
         kind: kind.to_string(),
         version: 1,
-        params: params.as_object().unwrap().clone(),
+        params: params.as_object().unwrap().clone().into(),
         externals: BTreeMap::new(),
         inputs: inputs.iter().enumerate().map(|(slot, stage)| (slot.to_string(), source(stage))).collect(),
-        outputs: IndexMap::from([("out".to_string(), "text".to_string())]),
+        outputs: Arc::new(IndexMap::from([("out".to_string(), "text".to_string())])),
         execution: Execution::default(),
         accelerated: false,
     }

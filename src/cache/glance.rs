@@ -1,0 +1,110 @@
+//! A quick look at artifacts that were looked at before: the names of their files are known, so no directory
+//! has to be listed.
+//!
+//! A glance sees what a stamp sees: what is added to a directory or taken from it changes the times of the
+//! directory, what is written changes those of the file. Where it sees something new, the artifact is walked.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::tree::Stat;
+use crate::digest::Digest;
+
+/// Artifacts with more files are walked.
+const MOST: usize = 32;
+
+/// How an artifact was when it was last found intact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Glance {
+    /// The names of its files with `/` between them: none of them is in a folder of the artifact.
+    pub names: Arc<str>,
+    /// The digest of the sizes, times and inodes of the files and of the directory.
+    pub seen: Digest,
+}
+
+impl Glance {
+    /// The first one at a directory. `None` if it is not as simple as that.
+    pub fn first(directory: &Path) -> Option<Glance> {
+        let before = fs::symlink_metadata(directory).ok()?;
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory).ok()? {
+            let entry = entry.ok()?;
+            if names.len() == MOST || !entry.file_type().ok()?.is_file() {
+                return None;
+            }
+            names.push(entry.file_name().into_string().ok()?);
+        }
+        names.sort_unstable();
+        let names: Arc<str> = names.join("/").into();
+        let seen = look(directory, &names)?;
+        // What comes while the names are read is not among them.
+        let after = fs::symlink_metadata(directory).ok()?;
+        (Stat::of(&before) == Stat::of(&after)).then_some(Glance { names, seen })
+    }
+
+    /// Whether the directory still looks like this.
+    pub fn is_true(&self, directory: &Path) -> bool {
+        look(directory, &self.names) == Some(self.seen)
+    }
+}
+
+fn look(directory: &Path, names: &str) -> Option<Digest> {
+    let mut seen = Vec::with_capacity(512);
+    let mut path = directory.to_path_buf();
+    let mut look = |path: &Path| {
+        let metadata = fs::symlink_metadata(path).ok()?;
+        let Stat { size, inode, modified, changed, .. } = Stat::of(&metadata);
+        seen.extend([size, inode, modified, changed].into_iter().flat_map(i64::to_le_bytes));
+        Some(())
+    };
+    look(&path)?;
+    for name in names.split('/') {
+        path.push(name);
+        look(&path)?;
+        path.pop();
+    }
+    Some(Digest::of(&seen))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_happens_to_a_directory_of_files_is_seen() {
+        let root = tempfile::tempdir().unwrap();
+        let (file, other) = (root.path().join("a.txt"), root.path().join("b.txt"));
+        fs::write(&file, "one").unwrap();
+        fs::write(&other, "one").unwrap();
+        let first = || Glance::first(root.path()).unwrap();
+        let before = first();
+        assert_eq!(&*before.names, "a.txt/b.txt");
+        assert!(before.is_true(root.path()));
+
+        // Clocks of file systems are coarse.
+        let later = || std::thread::sleep(std::time::Duration::from_millis(20));
+        let mut seen = vec![before];
+        let changes: [&dyn Fn(); 4] = [
+            &|| fs::write(&file, "two").unwrap(),
+            &|| fs::write(root.path().join("c.txt"), "").unwrap(),
+            &|| fs::rename(root.path().join("c.txt"), root.path().join("d.txt")).unwrap(),
+            &|| fs::remove_file(root.path().join("d.txt")).unwrap(),
+        ];
+        for change in changes {
+            later();
+            change();
+            assert!(seen.iter().all(|glance| !glance.is_true(root.path())));
+            seen.push(first());
+        }
+        fs::remove_file(&other).unwrap();
+        assert!(!seen[4].is_true(root.path()));
+    }
+
+    #[test]
+    fn what_has_folders_is_not_glanced_at() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("folder")).unwrap();
+        assert_eq!(Glance::first(root.path()), None);
+    }
+}
