@@ -122,6 +122,9 @@ pub enum Command {
     /// Execute one stage from the description in a file; what `exec` starts for every stage.
     #[command(name = "__stage", hide = true)]
     Stage { call: PathBuf },
+    /// Execute the stages of one task of a job array; what `exec` submits to a cluster.
+    #[command(name = "__job", hide = true)]
+    Job { batch: PathBuf, task: usize },
 }
 
 const EXEC_EXAMPLES: &str = "\
@@ -132,7 +135,8 @@ Examples:
   runner exec experiments/table3.yaml --suite smoke --set prune.method=random
   runner exec experiments/table3.yaml --set suite.pool_budget=800 --set train.epochs=3
   runner exec experiments/ --name paper --keep-going --trace paper.json
-  runner exec experiments/table3.yaml --only Random/s0/t2/train   only this and what it needs";
+  runner exec experiments/table3.yaml --only Random/s0/t2/train   only this and what it needs
+  runner exec experiments/table3.yaml --executor slurm --site cluster.yaml";
 
 const REMOTE_HELP: &str = "\
 Examples:
@@ -235,6 +239,17 @@ pub struct Exec {
     pub remote_read_only: bool,
     #[command(flatten)]
     pub machine: Machine,
+    /// What executes the stages: this machine, or a Slurm cluster.
+    #[arg(long, value_enum, default_value_t = ExecutorChoice::Local)]
+    pub executor: ExecutorChoice,
+    /// The settings of the cluster [default: `slurm.yaml` beside the experiment, in the work directory or in
+    /// `~/.config/runner/`; the cluster's own defaults where there is none].
+    #[arg(long, value_name = "FILE")]
+    pub site: Option<PathBuf>,
+    /// After Ctrl-C leave the jobs of a cluster in its queue, for the next run to take up. Without it a run on
+    /// a terminal asks, and any other cancels them.
+    #[arg(long)]
+    pub keep_jobs: bool,
     /// Give the run a name, by which `runner status` finds it, and keep a record even if nothing has to run.
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -256,6 +271,15 @@ pub struct Exec {
     pub bless: bool,
     #[command(flatten)]
     pub format: FormatOption,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExecutorChoice {
+    /// Processes on this machine.
+    Local,
+    /// Jobs of a Slurm cluster. The work directory must be on a file system that its nodes share. Ctrl-C
+    /// cancels the jobs, or leaves them; when this process dies, they go on. The next run takes them up.
+    Slurm,
 }
 
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::arguments::{Exec, Format};
+use super::arguments::{Exec, ExecutorChoice, Format};
 use super::child;
 use super::devices::Available;
 use super::failure::{Exit, Failure};
@@ -17,10 +17,11 @@ use super::many::{self, Sharing};
 use super::records::Recorder;
 use super::remote;
 use super::report::{self, Rendered};
+use super::site;
 use super::workspace::Workspace;
 use crate::console::{self, Console, diagnostics};
 use crate::plan::{Plan, StageIndex};
-use crate::scheduler::{ChildProcess, Event, Nursery, Options, Outcome, run};
+use crate::scheduler::{ChildProcess, Event, Executor, Nursery, Options, Outcome, run};
 use crate::spec::Problems;
 use crate::stage::Registry;
 use crate::text::{count, ticked_list};
@@ -48,13 +49,12 @@ fn exec_in(
         workspace.cache()?;
     }
     // Everything is planned before anything runs: a mistake in the last experiment is told at once.
-    let (plans, exit) = plans(arguments, workspace, registry)?;
-    let available = Available::here();
-    let devices = available.pool(&arguments.machine.device, arguments.machine.places())?;
-    plans.iter().try_for_each(|(_, plan)| available.check(plan))?;
+    let (mut plans, exit) = plans(arguments, workspace, registry)?;
+    let (executor, options) = match arguments.executor {
+        ExecutorChoice::Slurm => site::slurm(arguments, &mut plans, workspace, registry)?,
+        ExecutorChoice::Local => local(arguments, &plans, nursery)?,
+    };
     remote::attach(workspace, &arguments.remote, arguments.remote_read_only)?;
-    let executor = ChildProcess::this_program().context("cannot find this program")?.with(nursery);
-    let options = Options { jobs: arguments.machine.jobs(), keep_going: arguments.keep_going, devices };
     if plans.len() > 1 {
         let sharing = Sharing::of(plans.iter().map(|(_, plan)| plan));
         match arguments.format.format {
@@ -66,6 +66,7 @@ fn exec_in(
         Recorder::new(&arguments.store.directory, arguments.name.as_deref(), arguments.trace.as_deref())?;
     let mut session = Session { arguments, workspace, executor, options, interrupt, recorder: &mut recorder };
     let result = session.experiments(&plans).map(|one| worse(exit, one));
+    drop(session);
     let recorded = recorder.end(*result.as_ref().unwrap_or(&Exit::Failed));
     result.and_then(|exit| recorded.map(|()| exit))
 }
@@ -74,7 +75,7 @@ fn exec_in(
 struct Session<'a> {
     arguments: &'a Exec,
     workspace: &'a mut Workspace,
-    executor: ChildProcess,
+    executor: Box<dyn Executor>,
     options: Options,
     interrupt: &'a AtomicBool,
     recorder: &'a mut Recorder,
@@ -115,12 +116,32 @@ impl Session<'_> {
             console::note("interrupted; what was fetched is kept, and the next run goes on with it");
             return Ok(Exit::Interrupted);
         }
-        let outcome = run(plan, workspace.cache()?, executor, options, &mut tell, interrupt)?;
+        let outcome = run(plan, workspace.cache()?, executor.as_ref(), options, &mut tell, interrupt)?;
         drop(teller);
         recorder.results(plan, &outcome);
         let rendered = report::render(plan, &outcome, workspace)?;
         finish(arguments, file, plan, &outcome, &rendered, workspace)
     }
+}
+
+/// What executes stages on this machine.
+fn local(
+    arguments: &Exec,
+    plans: &[(PathBuf, Plan)],
+    nursery: Option<Nursery>,
+) -> Result<(Box<dyn Executor>, Options), Failure> {
+    for (option, given) in [("--site", arguments.site.is_some()), ("--keep-jobs", arguments.keep_jobs)] {
+        if given {
+            return Err(Failure::usage(format!("`{option}` is of use only with `--executor slurm`"), None));
+        }
+    }
+    let available = Available::here();
+    let devices = available.pool(&arguments.machine.device, arguments.machine.places())?;
+    plans.iter().try_for_each(|(_, plan)| available.check(plan))?;
+    let executor = ChildProcess::this_program().context("cannot find this program")?.with(nursery);
+    let options =
+        Options { jobs: arguments.machine.jobs(), keep_going: arguments.keep_going, devices, elsewhere: false };
+    Ok((Box::new(executor), options))
 }
 
 /// The plans of all experiments, or what is wrong with any of them. With `--keep-going` those that are

@@ -20,6 +20,7 @@ mod rerun;
 mod runs;
 mod show;
 mod sides;
+mod site;
 mod stages;
 mod status;
 mod tables;
@@ -63,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Devices(arguments) => accelerators::devices(arguments),
         Command::Stages(arguments) => stages::stages(arguments.kind.as_deref(), &registry),
         Command::Stage { call } => Ok(child::stage(call)),
+        Command::Job { batch, task } => site::job(batch, *task),
     };
     result.unwrap_or_else(failure::Failure::report).into()
 }

@@ -31,7 +31,7 @@ const SHOWN: usize = 3;
 pub fn rerun(arguments: &Verify, workspace: &mut Workspace, registry: &Registry) -> Result<Exit, Failure> {
     let available = Available::here();
     let devices = available.pool(&arguments.machine.device, arguments.machine.places())?;
-    let options = Options { jobs: arguments.machine.jobs(), keep_going: true, devices };
+    let options = Options { jobs: arguments.machine.jobs(), keep_going: true, devices, elsewhere: false };
     let executor = ChildProcess::this_program().context("cannot find this program")?;
     let interrupt = catch_signals()?;
     let mut told = Vec::new();

@@ -93,7 +93,7 @@ fn reference(signature: &Signature) -> String {
         text,
         "\nExecution (never part of the key)\n  threads: {threads}\n  micro_batch: {micro_batch}\n  device: {device}\n  \
          gradient_checkpointing: {gradient_checkpointing}\n  timeout: {}\n  retries: {retries}\n  \
-         backoff: {backoff}\n",
+         backoff: {backoff}\n  slurm: what its job asks for besides what the site says\n",
         timeout.map_or("none".to_string(), |timeout| timeout.to_string()),
     );
     if signature.sharded {

@@ -95,6 +95,10 @@ impl Live {
             Event::Started { .. } | Event::Fetching { .. } => {}
             _ => drop(line(event).map(|line| self.write(&line))),
         }
+        // Somebody may be asked a question now.
+        if matches!(event, Event::Stopping) {
+            self.clear();
+        }
     }
 
     /// What runs and how long the rest takes.

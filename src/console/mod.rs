@@ -86,6 +86,26 @@ pub fn note(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
+/// Asks a question to be answered with yes, which an empty answer is, or no. `None` if nobody sits at a terminal
+/// to answer it.
+pub fn confirm(question: &str) -> Option<bool> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return None;
+    }
+    loop {
+        let _ = write!(io::stderr().lock(), "{question} [Y/n] ");
+        let mut answer = String::new();
+        if io::stdin().read_line(&mut answer).ok()? == 0 {
+            return None;
+        }
+        match answer.trim().to_lowercase().as_str() {
+            "" | "y" | "yes" => return Some(true),
+            "n" | "no" => return Some(false),
+            _ => {}
+        }
+    }
+}
+
 /// Writes an error to the standard error, with how to mend it where there is something to say.
 pub fn report(error: &str, hint: Option<&str>) {
     note(&format!("{} {error}", style("error:").for_stderr().red().bold()));

@@ -122,6 +122,7 @@ pub(super) fn execution(
                     "checkpoint_every" => "a time such as `90 s` or `10 min`",
                     "timeout" | "backoff" => "a time such as `90 s`, `30 min` or `2 h`",
                     "retries" => "a whole number from 0 up",
+                    "slurm" => "what a job asks for, such as `{gres: gpu:1, time: 4 h, memory: 32G}`",
                     _ => "a whole number from 1 up",
                 };
                 problems.add(ProblemKind::wrong_type(what, expected, node).at(node.mark));

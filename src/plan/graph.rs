@@ -321,6 +321,13 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Changes how stages run. Nothing that their results depend on is to be changed.
+    pub fn arrange(&mut self, arrangement: impl FnMut(&mut Planned)) {
+        self.graph.node_weights_mut().for_each(arrangement);
+    }
+}
+
 impl Index<StageIndex> for Plan {
     type Output = Planned;
 

@@ -316,5 +316,6 @@ fn measured(usage: &libc::rusage) -> Usage {
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 * 1e-6;
     // Linux counts in KiB, macOS in bytes.
     let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
-    Usage { cpu: seconds(usage.ru_utime) + seconds(usage.ru_stime), memory: Some(usage.ru_maxrss as u64 * unit) }
+    let memory = Some(usage.ru_maxrss as u64 * unit);
+    Usage { cpu: seconds(usage.ru_utime) + seconds(usage.ru_stime), memory, elsewhere: None }
 }

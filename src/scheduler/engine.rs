@@ -78,7 +78,7 @@ impl Share {
         let load = |device: Device| taken.clone().filter(|share| share.device == device).count();
         stages.into_iter().find_map(|stage| {
             let planned = &plan[stage];
-            let slots = planned.execution.threads.clamp(1, jobs);
+            let slots = if options.elsewhere { 1 } else { planned.execution.threads.clamp(1, jobs) };
             let device = options.devices.place(planned, load)?;
             (slots <= left).then_some((stage, Share { slots, device }))
         })
@@ -389,7 +389,9 @@ impl Engine<'_> {
             inputs.insert(slot.to_string(), path);
         }
         let mut execution = planned.execution.clone();
-        execution.threads = share.slots;
+        if !self.options.elsewhere {
+            execution.threads = share.slots;
+        }
         execution.device = share.device;
         let call = Call {
             kind: self.plan[self.shards.told(stage)].kind.clone(),
@@ -406,6 +408,7 @@ impl Engine<'_> {
         let provenance = log::provenance(self.plan, (planned.name(), planned.version), key, &digests, &call, origin);
         Work {
             name: planned.name().to_string(),
+            expected: self.costs.expected(planned),
             call,
             artifacts,
             ticket,

@@ -7,12 +7,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use crate::digest::Digest;
 use crate::stage::{Call, Progress, Registry, perform};
 
 /// One execution of a stage.
 pub struct Job<'a> {
     /// The stage's name.
     pub name: &'a str,
+    /// The key of its result.
+    pub fingerprint: Digest,
+    /// How long it will take in seconds, going by earlier ones.
+    pub expected: Option<f64>,
     /// What to execute.
     pub call: &'a Call,
     /// A directory for files that are not part of the result; removed afterwards.
@@ -22,12 +27,25 @@ pub struct Job<'a> {
 }
 
 /// What an execution cost.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Usage {
     /// Processor time in seconds.
     pub cpu: f64,
     /// The most memory in bytes, where it is known.
     pub memory: Option<u64>,
+    /// Where and when it ran, if that was not here and now.
+    pub elsewhere: Option<Elsewhere>,
+}
+
+/// Where and when an execution ran that had to wait for its turn on another machine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Elsewhere {
+    /// The name of the machine.
+    pub host: String,
+    /// Seconds since 1970.
+    pub started: f64,
+    /// Seconds, without the time in a queue.
+    pub wall: f64,
 }
 
 /// Why an execution came to no result.
@@ -73,7 +91,7 @@ impl Executor for InProcess<'_> {
         let before = thread_cpu();
         let result = catch_unwind(AssertUnwindSafe(|| perform(stage, job.call, progress)));
         let message = match result {
-            Ok(Ok(())) => return Ok(Usage { cpu: thread_cpu() - before, memory: None }),
+            Ok(Ok(())) => return Ok(Usage { cpu: thread_cpu() - before, memory: None, elsewhere: None }),
             Ok(Err(error)) => format!("{error:#}"),
             Err(panic) => format!("panicked: {}", panic_message(panic.as_ref())),
         };

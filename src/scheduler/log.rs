@@ -46,7 +46,9 @@ pub(super) fn provenance(
     }
     if let Ok(serde_json::Value::Object(execution)) = serde_json::to_value(&call.execution) {
         let plain = |value: &serde_json::Value| value.as_str().map_or(value.to_string(), str::to_string);
-        let parts = execution.iter().filter(|(_, value)| !value.is_null());
+        let is_said =
+            |value: &serde_json::Value| !value.is_null() && value.as_object().is_none_or(|map| !map.is_empty());
+        let parts = execution.iter().filter(|(_, value)| is_said(value));
         let parts: Vec<String> = parts.map(|(name, value)| format!("{name} {}", plain(value))).collect();
         line("execution", &parts.join(", "));
     }

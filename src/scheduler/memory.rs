@@ -19,6 +19,11 @@ const LAST_WORDS: [(&str, &str); 6] = [
     ("out of memory", "the device"),
 ];
 
+/// What is said of a process that somebody else killed begins so,
+pub(super) const KILLED: &str = "its process was killed";
+/// and so, if the kernel did it for lack of memory.
+pub(super) const KILLED_BY_THE_SYSTEM: &str = "its process was killed by the system for lack of memory";
+
 /// How many processes the kernel had killed for lack of memory at some moment, unknown where it does not
 /// tell. Children belong to the control group of this process, so its count decides where there is one; that
 /// of the whole machine may be another's.
@@ -76,8 +81,8 @@ fn events(groups: &str) -> Vec<PathBuf> {
 /// What to say of a process that somebody else killed with signal 9.
 pub(super) fn killed(before: Kills, usage: &Usage, execution: &Execution) -> String {
     let how = match before.rose(Kills::now()) {
-        true => "its process was killed by the system for lack of memory",
-        false => "its process was killed (signal 9), probably for lack of memory",
+        true => KILLED_BY_THE_SYSTEM.to_string(),
+        false => format!("{KILLED} (signal 9), probably for lack of memory"),
     };
     let used = usage.memory.map_or(String::new(), |memory| format!(": it had used {}", bytes(memory)));
     format!("{how}{used}{}", advice(execution))

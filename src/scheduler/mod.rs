@@ -25,6 +25,7 @@ mod pull;
 mod rerun;
 mod run;
 mod shards;
+pub mod slurm;
 mod state;
 mod worker;
 
@@ -33,7 +34,7 @@ pub use child::{ChildProcess, die_with_parent, huge_pages};
 pub use devices::DevicePool;
 pub use event::{Event, StageFailure, Summary, Taken};
 pub use examine::{Examination, Examined, Verdict, examine, recorded};
-pub use executor::{Executor, Halt, InProcess, Job, Usage};
+pub use executor::{Elsewhere, Executor, Halt, InProcess, Job, Usage};
 pub use nursery::Nursery;
 pub use rerun::{Again, Compared, Step, Trials};
 pub use run::{Options, Outcome, run};

@@ -10,7 +10,7 @@ use super::log::tail;
 use super::origin;
 use super::state::State;
 use super::worker::{Done, Trouble};
-use crate::cache::{CacheError, Provenance, Step};
+use crate::cache::{CacheError, Origin, Provenance, Step};
 use crate::digest::Digest;
 use crate::plan::StageIndex;
 use crate::stage::{Progress, Update};
@@ -172,6 +172,7 @@ impl Engine<'_> {
         let mut finished = Vec::with_capacity(batch.len());
         for Ended { stage, device, done } in batch {
             let planned = &self.plan[stage];
+            let host = done.usage.elsewhere.as_ref().map_or(&origin.host, |elsewhere| &elsewhere.host);
             let made = || Provenance {
                 kind: planned.kind.clone(),
                 name: planned.name().to_string(),
@@ -181,7 +182,7 @@ impl Engine<'_> {
                 cpu: done.usage.cpu + done.before.cpu,
                 memory: done.usage.memory.map(|memory| memory.max(done.before.memory)),
                 device,
-                origin: origin.clone(),
+                origin: Origin { host: host.clone(), ..origin.clone() },
             };
             let provenance = match &done.pulled {
                 Some(pulled) => pulled.provenance.clone(),

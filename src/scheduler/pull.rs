@@ -45,7 +45,7 @@ impl Work {
             Ok(Some((sealed, provenance))) => {
                 let (files, bytes) = size.into_inner().expect("no panic while it was locked");
                 let (started, made) = (provenance.started, provenance.wall);
-                let usage = Usage { cpu: provenance.cpu, memory: provenance.memory };
+                let usage = Usage { cpu: provenance.cpu, memory: provenance.memory, elsewhere: None };
                 let pulled = Pulled { provenance, files, bytes, wall: clock.elapsed().as_secs_f64() };
                 let (before, pulled) = (Spent::default(), Some(Box::new(pulled)));
                 return Ok(Some(Done { sealed, started, wall: made, usage, before, pulled }));

@@ -93,6 +93,7 @@ impl Again {
 struct Work {
     stage: StageIndex,
     name: String,
+    fingerprint: Digest,
     call: Call,
     artifacts: Vec<Digest>,
     trial: Trial,
@@ -207,6 +208,7 @@ impl Trials<'_> {
         Ok(Work {
             stage,
             name: planned.name().to_string(),
+            fingerprint: examined.fingerprint,
             call,
             artifacts,
             trial,
@@ -262,7 +264,8 @@ impl Work {
             let message = format!("its input {} is missing or damaged in the store", artifact.short());
             return Err(Halt::Failed(message));
         }
-        let job = Job { name: &self.name, call: &self.call, scratch: self.trial.scratch(), log: &self.log };
+        let (name, fingerprint, scratch) = (self.name.as_str(), self.fingerprint, self.trial.scratch());
+        let job = Job { name, fingerprint, expected: None, call: &self.call, scratch, log: &self.log };
         // The log of an earlier trial says nothing any more.
         let removed = fs::remove_file(&self.log);
         let head = format!("# stage       {}, once more, to be compared with its result\n", self.name);

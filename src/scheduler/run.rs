@@ -23,12 +23,15 @@ pub struct Options {
     pub keep_going: bool,
     /// The devices on which accelerated stages run; without any they run on the processor.
     pub devices: DevicePool,
+    /// Whether stages run on other machines. Then each takes one slot, whatever its threads, and its device
+    /// is one of the machine where it runs.
+    pub elsewhere: bool,
 }
 
 impl Default for Options {
     /// One stage at a time on the processor, until one fails.
     fn default() -> Options {
-        Options { jobs: 1, keep_going: false, devices: DevicePool::default() }
+        Options { jobs: 1, keep_going: false, devices: DevicePool::default(), elsewhere: false }
     }
 }
 

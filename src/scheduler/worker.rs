@@ -22,6 +22,8 @@ const TICK: Duration = Duration::from_millis(50);
 /// A stage that is to run.
 pub(super) struct Work {
     pub name: String,
+    /// How long it will take in seconds, going by earlier ones.
+    pub expected: Option<f64>,
     pub call: Call,
     /// The artifacts of the store that it reads.
     pub artifacts: Vec<Digest>,
@@ -104,12 +106,20 @@ impl Work {
         stop: &AtomicBool,
     ) -> Result<Result<(f64, f64, Usage), String>, Trouble> {
         let started = now();
-        let job = Job { name: &self.name, call: &self.call, scratch: self.ticket.scratch(), log: &self.log };
+        let (fingerprint, scratch) = (self.ticket.key().fingerprint, self.ticket.scratch());
+        let (name, expected) = (self.name.as_str(), self.expected);
+        let job = Job { name, fingerprint, expected, call: &self.call, scratch, log: &self.log };
         log::begin(&self.log, &self.provenance, attempt, &executor.command(&job), started)
             .map_err(|error| Trouble::Failed(format!("cannot write its log `{}`: {error}", self.log.display())))?;
         let clock = Instant::now();
         match executor.execute(&job, reporter, stop) {
-            Ok(usage) => Ok(Ok((started, clock.elapsed().as_secs_f64(), usage))),
+            Ok(usage) => {
+                let (started, wall) = match &usage.elsewhere {
+                    Some(elsewhere) => (elsewhere.started, elsewhere.wall),
+                    None => (started, clock.elapsed().as_secs_f64()),
+                };
+                Ok(Ok((started, wall, usage)))
+            }
             Err(Halt::Stopped) => Err(Trouble::Stopped),
             Err(Halt::Failed(message)) => Ok(Err(message)),
         }

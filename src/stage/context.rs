@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Period, Task};
+use super::{Period, Resources, Task};
 use crate::devices::Device;
 use crate::digest::Digest;
 
@@ -31,6 +31,8 @@ pub struct Execution {
     pub retries: u32,
     /// The pause before the first retry; each further one is twice as long, up to ten minutes.
     pub backoff: Period,
+    /// What its job asks for on a Slurm cluster, besides what the site says.
+    pub slurm: Resources,
     /// Into how many parts the stage is split, each of which is a process of its own and kept on its own:
     /// they run at the same time as far as there are free slots and devices.
     pub shards: usize,
@@ -49,6 +51,7 @@ impl Default for Execution {
             timeout: None,
             retries: 0,
             backoff: Period::seconds(10),
+            slurm: Resources::default(),
             shards: 1,
             checkpoint_every: None,
         }

@@ -6,6 +6,7 @@
 mod context;
 mod period;
 mod registry;
+mod resources;
 mod shard;
 mod signature;
 mod spent;
@@ -14,6 +15,7 @@ mod stop;
 pub use context::{Call, Context, Execution, External, Progress, Silent, Update};
 pub use period::{NotAPeriod, Period};
 pub use registry::{Registry, Stage, perform};
+pub use resources::{Mebibytes, Minutes, Resources};
 pub use shard::{SHARD, Shard, Sharded, Task};
 pub use signature::{Condition, Input, Output, Param, ParamKind, Signature, When};
 pub use spent::{Meter, Spent};

@@ -601,6 +601,7 @@ fn the_reference_comes_from_the_declarations() {
       timeout: none
       retries: 0
       backoff: [time]
+      slurm: what its job asks for besides what the site says
     "#);
 }
 

@@ -21,6 +21,7 @@ mod remote;
 mod resumed;
 #[cfg(feature = "ml")]
 mod sharded;
+mod slurm;
 mod status;
 mod support;
 mod upkeep;

@@ -125,7 +125,7 @@ fn a_run_tells_of_the_stage_and_counts_no_shards() {
 fn shards_run_side_by_side_on_all_devices_and_merging_needs_none() {
     let choir = Choir { together: 3, ..Choir::of(3) };
     let devices = DevicePool::new(vec![Device::Cuda(0), Device::Cuda(1)], 2);
-    let options = Options { jobs: 3, keep_going: false, devices };
+    let options = Options { jobs: 3, keep_going: false, devices, ..Options::default() };
     let story = choir.project.run_with(&choir.plan(), options);
     assert!(story.outcome.is_complete(), "{:?}", failures(&story));
     assert_eq!(choir.sang(), ["1 on cuda:0", "2 on cuda:1", "3 on cuda:0"]);
