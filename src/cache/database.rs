@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, ffi};
 
@@ -17,6 +17,8 @@ const APPLICATION: i32 = 0x7275_6e72;
 
 /// How long a statement waits for another process that writes.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long it sleeps where SQLite does not wait itself.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Each entry takes the schema one version further; `user_version` counts those that were applied.
 /// An entry that was ever released is never changed or removed.
@@ -103,7 +105,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, CacheError> {
     connection.busy_timeout(PATIENCE).map_err(problem)?;
     let schema = schema(&connection, path, problem)?;
     if wal {
-        connection.pragma_update(None, "journal_mode", "wal").map_err(problem)?;
+        write_ahead(&connection).map_err(problem)?;
     }
     // Files are synced before their row is written, so losing the last rows is a miss, not damage.
     connection.pragma_update(None, "synchronous", "normal").map_err(problem)?;
@@ -112,6 +114,20 @@ pub(super) fn open(path: &Path) -> Result<Connection, CacheError> {
     }
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+/// Switches to write-ahead logging. SQLite does not wait here for others that use the file, for each of two
+/// that switch might wait for the other.
+fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    let since = Instant::now();
+    loop {
+        match connection.pragma_update(None, "journal_mode", "wal") {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && since.elapsed() < PATIENCE => {
+                std::thread::sleep(PAUSE);
+            }
+            result => return result,
+        }
+    }
 }
 
 /// What a failure of SQLite means.
@@ -244,6 +260,25 @@ mod tests {
         }
         let left: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["cache.sqlite"], "the probe is gone");
+    }
+
+    #[test]
+    fn many_that_create_it_at_once_all_open_it() {
+        for _ in 0..8 {
+            let directory = directory();
+            let path = directory.path().join("cache.sqlite");
+            let barrier = std::sync::Barrier::new(8);
+            std::thread::scope(|scope| {
+                let open = || {
+                    barrier.wait();
+                    open(&path).map(drop)
+                };
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+                for thread in threads {
+                    thread.join().unwrap().unwrap();
+                }
+            });
+        }
     }
 
     #[test]

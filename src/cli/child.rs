@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use serde::Serialize;
 
 use super::failure::Exit;
 use crate::artifact::read_json;
 use crate::console;
-use crate::scheduler::{die_with_parent, huge_pages};
+use crate::scheduler::{Peak, die_with_parent, huge_pages};
 use crate::stage::{Call, Progress, Registry, Update, perform};
 use crate::stages::registry_of;
 
@@ -29,7 +30,11 @@ fn ended(execute: impl FnOnce() -> anyhow::Result<()>) -> Exit {
     if !die_with_parent() {
         return Exit::Failed;
     }
-    match execute() {
+    let result = execute();
+    if let Some(peak) = Peak::now() {
+        line(&peak);
+    }
+    match result {
         Ok(()) => Exit::Done,
         Err(error) => {
             let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
@@ -53,8 +58,12 @@ impl Progress for Lines {
         if let Update::Warning(message) = &update {
             console::note(&format!("warning: {message}"));
         }
-        if let Ok(line) = serde_json::to_string(&update) {
-            console::print(&format!("{line}\n"));
-        }
+        line(&update);
+    }
+}
+
+fn line(what: &impl Serialize) {
+    if let Ok(line) = serde_json::to_string(what) {
+        console::print(&format!("{line}\n"));
     }
 }

@@ -1,7 +1,7 @@
 //! The executor that runs a stage as a child process: `runner __stage <call.json>`.
 //!
 //! The child gets its call as a file, writes one JSON line for each [`Update`] to its standard output, and
-//! everything else to its standard error, which is the stage's log. It succeeds by exiting with 0. Where
+//! everything else to its standard error, which is the stage's log; last it may say its [`Peak`]. It succeeds by exiting with 0. Where
 //! there is a nursery (`nursery.rs`), the child is forked there instead, and has its call already.
 //!
 //! It is contained: it sees a small environment, has a process group of its own, so that it does not hear
@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
 
 use super::executor::{Executor, Halt, Job, Usage};
 use super::log::tail;
@@ -135,6 +137,24 @@ pub fn die_with_parent() -> bool {
     }
 }
 
+/// The last line that a child may write to its standard output.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peak {
+    /// The most memory that it had, in bytes.
+    pub memory: u64,
+}
+
+impl Peak {
+    /// That of this process since its program began, where the system tells.
+    pub fn now() -> Option<Peak> {
+        let status = fs::read_to_string("/proc/self/status").ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+        Some(Peak { memory: kibibytes * 1024 })
+    }
+}
+
 /// Whether this process, and those that it starts, get huge pages of memory from now on. Large tensors are
 /// faster in them; but each is cleared as a whole, which takes longer than all that a small process does.
 /// Other systems than Linux decide themselves.
@@ -246,12 +266,14 @@ impl Child {
         let mut nap = Duration::from_micros(50);
         loop {
             let open = self.output.pass_on(TICK, progress)?;
-            if let Some(end) = self.reap()? {
+            if let Some(mut end) = self.reap()? {
                 if bury(self.id) {
                     let left = "it left processes behind when it ended; they were killed".to_string();
                     progress.update(Update::Warning(left));
                 }
                 self.output.finish(progress)?;
+                // What the system says includes what this process had when it started the child.
+                end.usage.memory = self.output.peak.map(|peak| peak.memory).or(end.usage.memory);
                 return Ok((end, self.terminated.map(|(_, why)| why)));
             }
             if !open {

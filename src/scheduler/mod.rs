@@ -30,7 +30,7 @@ mod state;
 mod worker;
 
 pub use crate::cache::host;
-pub use child::{ChildProcess, die_with_parent, huge_pages};
+pub use child::{ChildProcess, Peak, die_with_parent, huge_pages};
 pub use devices::DevicePool;
 pub use event::{Event, StageFailure, Summary, Taken};
 pub use examine::{Examination, Examined, Verdict, examine, recorded};

@@ -10,6 +10,7 @@ use std::os::fd::AsRawFd;
 use std::process::{ChildStderr, ChildStdout};
 use std::time::{Duration, Instant};
 
+use super::child::Peak;
 use crate::stage::{Progress, Update};
 use crate::text::bytes;
 
@@ -37,6 +38,8 @@ pub(super) struct Output {
     held: Option<Update>,
     told: Option<Instant>,
     warnings: usize,
+    /// The most memory that the child says to have had.
+    pub peak: Option<Peak>,
 }
 
 impl Output {
@@ -49,7 +52,7 @@ impl Output {
             }
         }
         let (buffer, log) = (Vec::new(), Log { file: log, written: 0, left_out: 0, tail: VecDeque::new() });
-        Ok(Output { news, text, open: [true; 2], buffer, log, held: None, told: None, warnings: 0 })
+        Ok(Output { news, text, open: [true; 2], buffer, log, held: None, told: None, warnings: 0, peak: None })
     }
 
     /// Waits for something to be said, and passes it on. Returns whether more may come.
@@ -132,7 +135,10 @@ impl Output {
                     _ => self.log.write(format!("warning: {message}\n").as_bytes()),
                 }
             }
-            Err(_) => self.log.write(line),
+            Err(_) => match serde_json::from_slice::<Peak>(line) {
+                Ok(peak) => self.peak = Some(peak),
+                Err(_) => self.log.write(line),
+            },
         }
     }
 

@@ -13,6 +13,7 @@ use std::time::Instant;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use runner::cache::{Cache, Health, Point};
+use runner::stage::Execution;
 use serde_json::Value;
 
 use crate::support::Project;
@@ -297,6 +298,21 @@ fn a_directory_that_cannot_be_written_is_said_and_nothing_is_lost() {
         assert!(project.output(&EXEC).status.success());
         assert_eq!(verified(&project), expected, "{place}");
     }
+}
+
+#[test]
+fn a_stage_says_how_much_memory_it_had_itself_whoever_started_it() {
+    // The system counts what the process that starts another one has as that one's, too.
+    let ballast = vec![1u8; 300 << 20];
+    let call = serde_json::json!({
+        "kind": "prune", "params": {}, "inputs": {}, "outputs": {}, "locations": {}, "execution": Execution::default()
+    });
+    let project = project().write("call.json", &call.to_string());
+    let output = project.output(&["__stage", "call.json"]);
+    drop(std::hint::black_box(ballast));
+    let told: Value = serde_json::from_slice(output.stdout.split(|byte| *byte == b'\n').next().unwrap()).unwrap();
+    let memory = told["memory"].as_u64().unwrap();
+    assert!((1 << 20..200 << 20).contains(&memory), "{memory}");
 }
 
 #[test]

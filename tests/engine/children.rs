@@ -56,6 +56,12 @@ fn a_child_gets_its_call_reports_progress_and_leaves_its_result() {
 }
 
 #[test]
+fn a_child_may_say_how_much_memory_it_had() {
+    let (project, _) = run(r#"echo '{"memory":123456}'; echo done > "$out/text.txt""#);
+    assert_eq!(project.cache().entries().unwrap()[0].provenance.memory, Some(123_456));
+}
+
+#[test]
 fn a_child_sees_a_small_environment_with_its_threads() {
     let (project, _) = run(r#"env > "$out/text.txt""#);
     let text = project.text(&plan(), "child");
