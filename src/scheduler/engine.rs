@@ -34,7 +34,7 @@ use crate::devices::Device;
 use crate::digest::Digest;
 use crate::fingerprint::{DirtyReason, Key};
 use crate::plan::{Plan, Source, StageIndex};
-use crate::stage::Call;
+use crate::stage::{Call, Task};
 
 /// How often the time that is left is estimated.
 const OUTLOOK: Duration = Duration::from_secs(1);
@@ -211,9 +211,11 @@ impl Engine<'_> {
         }
         let mut inputs = Vec::new();
         let plan = self.plan;
+        let asks = self.asks(stage);
         for (slot, source) in plan[stage].inputs.iter() {
             let digest = match source {
                 Source::External(external) => external.digest,
+                Source::Stage(output) if asks && self.shards.of(output.stage) == Some(stage) => continue,
                 Source::Stage(output) => match &self.states[output.stage] {
                     State::Done { .. } if self.shards.of(output.stage) == Some(stage) => continue,
                     State::Done { outputs, .. } => outputs[&output.slot],
@@ -225,7 +227,9 @@ impl Engine<'_> {
             inputs.push((slot, digest));
         }
         let key = self.key(stage, &inputs);
-        if self.shards.is_shard(stage) && self.is_needless(stage, key.fingerprint)? {
+        if let Some(whole) = self.shards.of(stage)
+            && (self.is_needless(stage, key.fingerprint)? || self.asks(whole))
+        {
             return Ok(());
         }
         if let Recorded::Present(outputs) = self.cache.recorded(&key.fingerprint)? {
@@ -235,7 +239,7 @@ impl Engine<'_> {
             self.finish(stage, key.fingerprint, outputs, false);
         } else if self.states.runs(&key.fingerprint) {
             self.states.set(stage, State::Awaiting(key.fingerprint));
-        } else if self.shards.is_split(stage) && self.needs_shards(stage) {
+        } else if !asks && self.shards.is_split(stage) && self.needs_shards(stage) {
             self.states.set(stage, State::Waiting);
         } else {
             self.states.set(stage, State::Ready(key));
@@ -265,6 +269,7 @@ impl Engine<'_> {
         }
         self.states.set(stage, State::Done { fingerprint, outputs, ran });
         self.unsettled.extend(self.plan.consumers(stage));
+        self.unsettled.extend(self.shards.shards(stage));
     }
 
     /// Whether nothing more is started.
@@ -363,6 +368,7 @@ impl Engine<'_> {
     /// Everything that the thread of a stage needs.
     fn work(&mut self, stage: StageIndex, share: Share, key: &Key, ticket: Ticket) -> Work {
         let planned = &self.plan[stage];
+        let asks = self.asks(stage);
         let mut inputs = BTreeMap::new();
         let mut artifacts = Vec::new();
         let mut digests = Vec::new();
@@ -372,6 +378,7 @@ impl Engine<'_> {
                     digests.push((slot.to_string(), external.digest.to_string()));
                     external.path.clone()
                 }
+                Source::Stage(output) if asks && self.shards.of(output.stage) == Some(stage) => continue,
                 Source::Stage(output) if self.shards.of(output.stage) == Some(stage) => {
                     let outputs =
                         self.states.outputs(output.stage).expect("BUG: shards are merged before they are done");
@@ -401,7 +408,7 @@ impl Engine<'_> {
             externals: planned.externals.clone(),
             locations: self.plan.locations(stage),
             execution,
-            task: self.task(stage),
+            task: if asks { Task::Whole } else { self.task(stage) },
             kept: planned.execution.checkpoint_every.map(|_| self.cache.kept(&key.fingerprint)),
         };
         let origin = self.origin.get_or_insert_with(origin::here);
@@ -409,6 +416,7 @@ impl Engine<'_> {
         Work {
             name: planned.name().to_string(),
             expected: self.costs.expected(planned),
+            asks,
             call,
             artifacts,
             ticket,

@@ -136,6 +136,13 @@ impl Engine<'_> {
                 self.states.set(stage, State::Waiting);
                 Ok(())
             }
+            Trouble::Missed => {
+                self.running.remove(&stage);
+                self.give_up(stage)?;
+                self.states.set(stage, State::Waiting);
+                self.answered(stage);
+                Ok(())
+            }
             Trouble::Damaged(artifacts) => {
                 self.running.remove(&stage);
                 self.give_up(stage)?;

@@ -96,5 +96,6 @@ impl Engine<'_> {
         self.unsettled.extend(self.states.take_awaiting(&fingerprint));
         self.states.set(stage, State::Done { fingerprint, outputs, ran: false });
         self.unsettled.extend(self.plan.consumers(stage));
+        self.unsettled.extend(self.shards.shards(stage));
     }
 }

@@ -60,6 +60,9 @@ struct Split {
     key: Option<Key>,
     /// When its first shard was started.
     since: Option<Instant>,
+    /// Whether the remote, if there is one, was asked for the whole result: then it has none, and the shards
+    /// have to be done.
+    asked: bool,
     /// What its shards count.
     unit: String,
     /// What its shards warned of: each would say it.
@@ -68,7 +71,7 @@ struct Split {
 
 impl Split {
     fn of(shards: Vec<StageIndex>) -> Split {
-        Split { shards, key: None, since: None, unit: String::new(), said: HashSet::new() }
+        Split { shards, key: None, since: None, asked: false, unit: String::new(), said: HashSet::new() }
     }
 }
 
@@ -190,7 +193,7 @@ impl Shards {
     }
 
     /// The shards of a stage.
-    fn shards(&self, stage: StageIndex) -> &[StageIndex] {
+    pub(super) fn shards(&self, stage: StageIndex) -> &[StageIndex] {
         self.splits.get(&stage).map_or(&[], |split| &split.shards)
     }
 
@@ -237,6 +240,20 @@ impl Engine<'_> {
             self.unsettled.extend(self.plan.consumers(stage));
         }
         Ok(there)
+    }
+
+    /// Whether the remote is still to be asked for the result of a split stage: what is there was perhaps
+    /// made in other shards, or in none.
+    pub(super) fn asks(&self, stage: StageIndex) -> bool {
+        self.cache.remote().is_some() && self.shards.splits.get(&stage).is_some_and(|split| !split.asked)
+    }
+
+    /// The remote does not have the result of a split stage: its shards are looked at.
+    pub(super) fn answered(&mut self, stage: StageIndex) {
+        let Some(split) = self.shards.splits.get_mut(&stage) else { return };
+        split.asked = true;
+        self.unsettled.extend(&split.shards);
+        self.unsettled.insert(stage);
     }
 
     /// The key of the stage that a shard is of.

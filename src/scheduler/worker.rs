@@ -24,6 +24,8 @@ pub(super) struct Work {
     pub name: String,
     /// How long it will take in seconds, going by earlier ones.
     pub expected: Option<f64>,
+    /// Whether the remote is asked for the result, and nothing more is done.
+    pub asks: bool,
     pub call: Call,
     /// The artifacts of the store that it reads.
     pub artifacts: Vec<Digest>,
@@ -53,6 +55,8 @@ pub(super) struct Done {
 pub(super) enum Trouble {
     /// It was asked to stop.
     Stopped,
+    /// The remote was asked for the result, and does not have it.
+    Missed,
     /// These input artifacts are not what they should be. It did not run.
     Damaged(Vec<Digest>),
     /// It failed.
@@ -63,6 +67,9 @@ impl Work {
     pub fn perform(self, executor: &dyn Executor, reporter: &Reporter, stop: &AtomicBool) -> Result<Done, Trouble> {
         if let Some(done) = self.pull(reporter, stop)? {
             return Ok(done);
+        }
+        if self.asks {
+            return Err(Trouble::Missed);
         }
         let damaged: Vec<Digest> =
             self.artifacts.iter().copied().filter(|artifact| self.store.verify(artifact) != Health::Intact).collect();

@@ -95,6 +95,26 @@ fn vectors_scores_and_metrics_are_the_same_byte_by_byte_in_however_many_shards()
 }
 
 #[test]
+fn a_result_of_the_remote_is_not_made_again_in_shards() {
+    let project = project();
+    let remote = format!("file://{}/remote", project.path().display());
+    let run = |name: &str, shards: usize| {
+        let store = store(&project, name);
+        let set = format!("gradient.execution.shards={shards}");
+        let command = ["exec", "e.yaml", "--only", "gradient", "--set", &set, "--format", "json"];
+        let output = project.output(&[&command[..], &["--remote", &remote, "--store", name]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let told = String::from_utf8(output.stdout).unwrap();
+        let started = told.lines().filter(|line| line.contains("\"started\"") && line.contains("gradient")).count();
+        (rows(&store).len(), started)
+    };
+    // What is not there yet is asked for, and then made: two stages and two shards, and told once.
+    assert_eq!(run("first", 2), (4, 1));
+    // In other shards it would be made of others: that it is there as a whole is what counts.
+    assert_eq!(run("second", 3), (2, 0));
+}
+
+#[test]
 fn a_run_killed_when_two_of_four_shards_are_done_goes_on_with_the_others() {
     let project = project();
     let [killed, whole] = ["killed", "whole"].map(|name| store(&project, name));
