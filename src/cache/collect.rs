@@ -22,7 +22,6 @@ use super::fault::{Point, reach};
 use super::verify::size;
 use super::{Cache, JOURNAL, holds, journal, rows};
 use crate::digest::Digest;
-use crate::text::now;
 
 /// An artifact that no row names may be one that is just being brought here.
 const GRACE: Duration = Duration::from_secs(3600);
@@ -58,7 +57,7 @@ pub struct Collection {
     pub artifacts: HashMap<Digest, u64>,
     /// Artifacts that no row named before, with their size in bytes.
     pub orphans: Vec<(Digest, u64)>,
-    /// What was set aside as damaged, with its size.
+    /// What was set aside as damaged, or did not come from a remote as a whole, with its size.
     pub aside: Vec<(PathBuf, u64)>,
     /// Logs of results that are not there any more, with their size.
     pub logs: Vec<(PathBuf, u64)>,
@@ -140,7 +139,10 @@ impl Cache {
         let entries = self.entries()?;
         let mut collection = divided(entries, keep, &in_use);
         let gone: HashSet<Digest> = collection.results.iter().map(|entry| entry.fingerprint).collect();
-        collection.orphans = self.orphans()?.into_iter().filter(|(artifact, _)| self.is_settled(artifact)).collect();
+        let now = self.time()?;
+        let mut orphans = self.orphans()?;
+        orphans.retain(|(artifact, _)| self.is_settled(artifact, now));
+        collection.orphans = orphans;
         self.collect_paths(keep, &gone, &mut collection)?;
         Ok(collection)
     }
@@ -178,9 +180,10 @@ impl Cache {
         reach(Point::Unrowed);
         durable(self, "normal")?;
         self.index = None;
+        let now = self.time()?;
         for (artifact, bytes) in self.orphans()? {
             let known = collection.artifacts.contains_key(&artifact);
-            if !known && !self.is_settled(&artifact) {
+            if !known && !self.is_settled(&artifact, now) {
                 continue;
             }
             withdraw(&self.store.path(&artifact), &trash.join(artifact.hex()))?;
@@ -211,9 +214,9 @@ impl Cache {
     }
 
     /// Whether an artifact that no row names has been there for a while.
-    fn is_settled(&self, artifact: &Digest) -> bool {
+    fn is_settled(&self, artifact: &Digest, now: f64) -> bool {
         let changed = fs::metadata(self.store.path(artifact)).map(|metadata| metadata.ctime() as f64);
-        changed.is_ok_and(|changed| now() - changed > GRACE.as_secs_f64())
+        changed.is_ok_and(|changed| now - changed > GRACE.as_secs_f64())
     }
 
     /// Finds old things that were set aside, and logs of results that go or are not there.
@@ -225,6 +228,13 @@ impl Cache {
     ) -> Result<(), CacheError> {
         let old = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| (found.ctime() as f64) < keep.since);
         for path in listed(&self.directory.join("damaged"))?.into_iter().filter(|path| old(path)) {
+            collection.aside.push((path.clone(), size(&path)));
+        }
+        let now = self.time()?;
+        let idle = |path: &Path| {
+            fs::symlink_metadata(path).is_ok_and(|found| now - found.ctime() as f64 > GRACE.as_secs_f64())
+        };
+        for path in listed(&self.directory.join("partial"))?.into_iter().filter(|path| old(path) && idle(path)) {
             collection.aside.push((path.clone(), size(&path)));
         }
         for path in listed(&self.directory.join("logs"))? {

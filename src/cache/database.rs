@@ -5,12 +5,13 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, ffi};
 
 use super::error::{CacheError, at};
+use super::staging::locks_work;
 
 /// Says in the file's header that it is ours: `runr`.
 const APPLICATION: i32 = 0x7275_6e72;
@@ -96,6 +97,9 @@ const MIGRATIONS: &[&str] = &[
 
 /// Opens the database, creates it if it is absent, and brings its schema up to date.
 pub(super) fn open(path: &Path) -> Result<Connection, CacheError> {
+    if !path.exists() && !locks_work(&directory_of(path)) {
+        return Err(CacheError::NoLocks { path: directory_of(path) });
+    }
     let wal = !path.exists() && wal_works(path);
     let problem = |source: rusqlite::Error| match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => CacheError::Foreign { path: path.to_path_buf() },
@@ -130,15 +134,21 @@ fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
     }
 }
 
+fn directory_of(path: &Path) -> PathBuf {
+    path.parent().unwrap_or(path).to_path_buf()
+}
+
 /// What a failure of SQLite means.
 pub(super) fn problem(path: &Path, source: rusqlite::Error) -> CacheError {
-    let directory = || path.parent().unwrap_or(path).to_path_buf();
+    let directory = || directory_of(path);
     let extended = source.sqlite_error().map(|error| error.extended_code);
     match (source.sqlite_error_code(), extended) {
         (Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied), _) => {
             CacheError::Unwritable { path: directory(), reason: whose(&directory()).unwrap_or(source.to_string()) }
         }
         (Some(ErrorCode::FileLockingProtocolFailed), _) => CacheError::NoLocks { path: directory() },
+        // Where nothing can be locked SQLite waits for somebody who is not there.
+        (Some(ErrorCode::DatabaseBusy), _) if !locks_work(&directory()) => CacheError::NoLocks { path: directory() },
         (_, Some(ffi::SQLITE_IOERR_LOCK | ffi::SQLITE_IOERR_RDLOCK | ffi::SQLITE_IOERR_UNLOCK)) => {
             CacheError::NoLocks { path: directory() }
         }

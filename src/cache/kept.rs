@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::clock;
 use super::error::at;
 use super::{Cache, CacheError, Recorded};
 use crate::digest::Digest;
@@ -37,11 +38,12 @@ impl Cache {
         if !directory.exists() {
             return Ok(());
         }
+        let now = clock::time_of(&directory).map_err(at("write to", &directory))?;
         for entry in fs::read_dir(&directory).map_err(at("read", &directory))?.flatten() {
             let Some(fingerprint) = entry.file_name().to_str().and_then(|hex| format!("b3:{hex}").parse().ok()) else {
                 continue;
             };
-            if matches!(self.recorded(&fingerprint)?, Recorded::Present(_)) || is_old(&entry.path()) {
+            if matches!(self.recorded(&fingerprint)?, Recorded::Present(_)) || is_old(&entry.path(), now) {
                 self.drop_kept(&fingerprint);
             }
         }
@@ -50,11 +52,11 @@ impl Cache {
 }
 
 /// Whether nothing in a directory was written for long.
-fn is_old(directory: &Path) -> bool {
+fn is_old(directory: &Path, now: SystemTime) -> bool {
     let files = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
     let times = files.chain([directory.to_path_buf()]).filter_map(|path| fs::metadata(path).ok()?.modified().ok());
     let newest = times.max().unwrap_or(SystemTime::UNIX_EPOCH);
-    newest.elapsed().is_ok_and(|age| age > LONG_AGO)
+    now.duration_since(newest).is_ok_and(|age| age > LONG_AGO)
 }
 
 #[cfg(test)]

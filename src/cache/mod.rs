@@ -23,6 +23,7 @@
 //!
 //! Unaware of the plan and of how stages are run.
 
+mod clock;
 mod collect;
 mod database;
 mod entry;

@@ -15,6 +15,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::clock;
 use super::error::{CacheError, at};
 use super::fault::{self, Point};
 use super::owner::Owner;
@@ -148,6 +149,12 @@ fn tidy(directory: &Path, inner: &str) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Whether files in a directory can be locked. A directory that cannot be written says nothing of that.
+pub(super) fn locks_work(directory: &Path) -> bool {
+    let Ok(file) = tempfile::NamedTempFile::new_in(directory) else { return true };
+    file.as_file().try_lock().is_ok() && locks_hold(file.path())
+}
+
 /// Whether a lock that is held on a file keeps others from it.
 fn locks_hold(path: &Path) -> bool {
     let Ok(other) = File::open(path) else { return false };
@@ -160,7 +167,7 @@ fn beat(lock: Arc<File>) -> Sender<()> {
     std::thread::spawn(move || {
         while stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
             // Should it fail, others may take this process for dead: they do work twice, nothing worse.
-            let _ = lock.set_modified(SystemTime::now());
+            let _ = clock::touch(&lock);
         }
     });
     heart
@@ -212,6 +219,8 @@ fn owner(lock: &File) -> Option<Owner> {
 /// Removes the directories of processes that are dead.
 fn sweep(staging: &Path) -> io::Result<()> {
     let this = Owner::this_process();
+    let now = clock::time_of(staging)?;
+    let is_older = |path: &Path, age| is_older(path, now, age);
     for entry in fs::read_dir(staging)? {
         let directory = entry?.path();
         let dead = match File::open(directory.join(LOCK)) {
@@ -230,10 +239,11 @@ fn sweep(staging: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a file was touched longer ago than `age`, or so far in the future that the clock was moved.
-fn is_older(path: &Path, age: Duration) -> bool {
+/// Whether a file was touched longer ago than `age`, or so far in the future that the clock of the file system
+/// was moved.
+fn is_older(path: &Path, now: SystemTime, age: Duration) -> bool {
     let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
-    modified.is_ok_and(|modified| match SystemTime::now().duration_since(modified) {
+    modified.is_ok_and(|modified| match now.duration_since(modified) {
         Ok(passed) => passed > age,
         Err(ahead) => ahead.duration() > LONG_AGO,
     })

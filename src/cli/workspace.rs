@@ -26,13 +26,16 @@ const MINI: &str = "mini:";
 pub struct Workspace {
     directory: PathBuf,
     cache: Option<Cache>,
+    /// Why the cache could not be opened while an experiment was planned.
+    trouble: Option<CacheError>,
     hub: Hub,
 }
 
 impl Workspace {
     /// The work directory `directory`, which need not be there yet.
     pub fn new(directory: &Path) -> Workspace {
-        Workspace { directory: directory.to_path_buf(), cache: None, hub: Hub::new(&directory.join("hub")) }
+        let hub = Hub::new(&directory.join("hub"));
+        Workspace { directory: directory.to_path_buf(), cache: None, trouble: None, hub }
     }
 
     /// The work directory, as the user named it.
@@ -70,7 +73,9 @@ impl Workspace {
     /// Plans the experiment in a file.
     pub fn plan(&mut self, file: &Path, overrides: &Overrides, registry: &Registry) -> Result<Plan, Failure> {
         let (document, problems) = read(file, overrides)?;
-        plan::plan(&document, registry, self, problems).map_err(Failure::Problems)
+        let plan = plan::plan(&document, registry, self, problems).map_err(Failure::Problems);
+        // The experiment is not to blame for a work directory that cannot be used.
+        self.trouble.take().map_or(plan, |trouble| Err(trouble.into()))
     }
 
     /// Brings here what the stages that are to run read from the Hub. Returns false if `interrupt`
@@ -219,7 +224,10 @@ impl Externals for Workspace {
         if let Some(located) = self.hub.at(path) {
             return Ok(located.digest);
         }
-        let cache = self.cache().map_err(|error| error.to_string())?;
+        let cache = match self.cache() {
+            Ok(cache) => cache,
+            Err(error) => return Err(self.trouble.insert(error).to_string().into()),
+        };
         Ok(cache.digest(path).map_err(|error| error.to_string())?)
     }
 

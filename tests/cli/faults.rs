@@ -26,8 +26,8 @@ stages:
   few: {use: prune, inputs: {pool: data.pool}, params: {budget: 6, method: random}}
   pick: {use: select, inputs: {pool: few.pool}, params: {budget: 3, allocation: whole, sampler: random}}
 ";
-const STAGES: usize = 7;
-const EXEC: [&str; 6] = ["exec", "e.yaml", "--format", "json", "--jobs", "2"];
+pub const STAGES: usize = 7;
+pub const EXEC: [&str; 6] = ["exec", "e.yaml", "--format", "json", "--jobs", "2"];
 
 pub fn data(first: usize) -> String {
     let sample = |id: usize| {
@@ -38,7 +38,7 @@ pub fn data(first: usize) -> String {
     Value::from((first..first + 9).map(sample).collect::<Vec<_>>()).to_string()
 }
 
-fn project() -> Project {
+pub fn project() -> Project {
     Project::of(EXPERIMENT).write("data.json", &data(0))
 }
 
@@ -91,7 +91,7 @@ fn recovers(project: &Project, expected: &BTreeSet<String>, what: &str) {
     assert!(self::ran(&again.stdout).is_empty(), "{what}: nothing is left to do");
 }
 
-fn undisturbed() -> BTreeSet<String> {
+pub fn undisturbed() -> BTreeSet<String> {
     let project = project();
     assert!(project.output(&EXEC).status.success());
     let results = verified(&project);

@@ -8,6 +8,7 @@ mod experiments;
 mod exports;
 mod faults;
 mod figures;
+mod hostile;
 mod hub;
 mod hub_server;
 mod layers;
