@@ -3,13 +3,16 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use serde_json::{Value as Json, json};
 
 use super::arguments::{Format, Gc};
 use super::failure::{Exit, Failure};
 use super::many;
+use super::records::{Record, records};
 use super::runs::{Run, runs};
 use super::show::columns;
 use super::used::{Used, used};
@@ -18,7 +21,7 @@ use crate::cache::{Collection, Entry, Keep, Provenance, Reason};
 use crate::console;
 use crate::digest::Digest;
 use crate::stage::Registry;
-use crate::text::{bytes, count, now, timestamp};
+use crate::text::{bytes, count, timestamp};
 
 /// Where the experiments are if none are named.
 const EXPERIMENTS: &str = "experiments";
@@ -35,22 +38,37 @@ pub fn gc(arguments: &Gc, registry: &Registry) -> Result<Exit, Failure> {
     };
     let used = used(&many::files(&paths)?, &arguments.changes.overrides(), &mut workspace, registry)?;
     let named: Vec<Run> = runs(workspace.directory()).into_iter().filter(|run| run.name.is_some()).collect();
+    let since = workspace.cache()?.time()? - arguments.keep_days * 86_400.0;
+    let records: Vec<Record> =
+        records(workspace.directory()).into_iter().filter(|record| is_old(record, since)).collect();
     let roots = Roots { paths: &paths, used: &used, named: &named, last: last(&used, &mut workspace)? };
-    let keep = Keep { results: roots.results(), since: now() - arguments.keep_days * 86_400.0 };
+    let keep = Keep { results: roots.results(), since };
     let cache = workspace.cache()?;
     let collection = match arguments.delete {
         true => cache.collect(&keep)?,
         false => cache.collectable(&keep)?,
     };
-    let told = Told { arguments, roots: &roots, collection: &collection };
+    if arguments.delete {
+        for record in &records {
+            fs::remove_dir_all(&record.directory)
+                .with_context(|| format!("cannot remove `{}`", record.directory.display()))?;
+        }
+    }
+    let told = Told { arguments, roots: &roots, collection: &collection, records: &records };
     match arguments.format.format {
         Format::Text => console::print(&told.text()),
         Format::Json => console::print(&format!("{:#}\n", told.json())),
     }
-    if !arguments.delete && !collection.is_empty() && arguments.format.format == Format::Text {
+    if !arguments.delete && !told.is_nothing() && arguments.format.format == Format::Text {
         console::note("nothing was deleted; with `--delete` it is");
     }
     Ok(Exit::Done)
+}
+
+/// Whether a run has no name and ended before `since`, in seconds since 1970.
+fn is_old(record: &Record, since: f64) -> bool {
+    let state = &record.state;
+    state.name.is_none() && !record.alive && state.ended.unwrap_or(state.updated) < since
 }
 
 /// The last results of the stages that the experiments have now: those under other settings, such as
@@ -107,9 +125,14 @@ struct Told<'a> {
     arguments: &'a Gc,
     roots: &'a Roots<'a>,
     collection: &'a Collection,
+    records: &'a [Record],
 }
 
 impl Told<'_> {
+    fn is_nothing(&self) -> bool {
+        self.collection.is_empty() && self.records.is_empty()
+    }
+
     /// The bytes that go with each result: an artifact of several counts for the first.
     fn sizes(&self) -> Vec<u64> {
         let mut left: HashMap<Digest, u64> = self.collection.artifacts.clone();
@@ -153,18 +176,27 @@ impl Told<'_> {
             let orphans = count(collection.orphans.len(), "artifact");
             let _ = writeln!(text, "{orphans} that no result names, {}", bytes(size));
         }
+        if !self.records.is_empty() {
+            let _ = writeln!(
+                text,
+                "{} without a name",
+                match self.records.len() {
+                    1 => "1 record of a run".to_string(),
+                    many => format!("{many} records of runs"),
+                }
+            );
+        }
         text.push_str(&self.kept());
         let done = if self.arguments.delete { "deleted" } else { "would delete" };
         let (results, artifacts) = (collection.results.len(), collection.artifacts.len() + collection.orphans.len());
-        let _ = match collection.is_empty() {
-            true => writeln!(text, "nothing to delete"),
-            false => writeln!(
-                text,
-                "{done} {} and {}, {}",
-                count(results, "result"),
-                count(artifacts, "artifact"),
-                bytes(collection.bytes())
-            ),
+        let sizes = || {
+            let (results, artifacts) = (count(results, "result"), count(artifacts, "artifact"));
+            format!("{results} and {artifacts}, {}", bytes(collection.bytes()))
+        };
+        let _ = match (collection.is_empty(), self.records.is_empty()) {
+            (true, true) => writeln!(text, "nothing to delete"),
+            (true, false) => writeln!(text, "{done} records only"),
+            (false, _) => writeln!(text, "{done} {}", sizes()),
         };
         text
     }
@@ -240,6 +272,7 @@ impl Told<'_> {
             "results": self.sizes().into_iter().zip(&collection.results).map(result).collect::<Vec<_>>(),
             "orphans": collection.orphans.iter().map(orphan).collect::<Vec<_>>(),
             "aside": collection.aside.iter().map(path).collect::<Vec<_>>(),
+            "runs": self.records.iter().map(|record| &record.state.id).collect::<Vec<_>>(),
             "logs": collection.logs.iter().map(path).collect::<Vec<_>>(),
             "kept": {
                 "results": collection.kept.len(), "bytes": collection.kept_bytes,

@@ -241,9 +241,12 @@ fn nothing_goes_that_the_experiments_use() {
     assert_snapshot!(said(&project, &["gc", "--keep-days", "0"]), @r#"
     exit 0
     --- stdout
+    1 record of a run without a name
     9 results stay, [memory]
            9 that `experiments` uses
-    nothing to delete
+    would delete records only
+    --- stderr
+    nothing was deleted; with `--delete` it is
     "#);
     let before = verified(&project);
     assert!(project.output(&["gc", "--keep-days", "0", "--delete"]).status.success());
@@ -277,6 +280,7 @@ fn what_nothing_keeps_is_listed_and_goes_when_asked() {
     [digest]  623 B  e: Random/s1/pick  [date]  the stage has another key now
 
     4 logs, [memory]
+    2 records of runs without a name
     9 results stay, [memory]
            9 that `experiments` uses
     would delete 4 results and 4 artifacts, [memory]
