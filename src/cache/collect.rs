@@ -179,7 +179,7 @@ impl Cache {
         })?;
         reach(Point::Unrowed);
         durable(self, "normal")?;
-        self.index = None;
+        (self.index, self.reading) = (None, None);
         let now = self.time()?;
         for (artifact, bytes) in self.orphans()? {
             let known = collection.artifacts.contains_key(&artifact);

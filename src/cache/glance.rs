@@ -5,8 +5,11 @@
 //! directory, what is written changes those of the file. Where it sees something new, the artifact is walked.
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
+
+use rustix::fs::{AtFlags, CWD};
 
 use super::tree::Stat;
 use crate::digest::Digest;
@@ -37,32 +40,37 @@ impl Glance {
         }
         names.sort_unstable();
         let names: Arc<str> = names.join("/").into();
-        let seen = look(directory, &names)?;
+        let seen = look(CWD, directory.to_str()?, &names)?;
         // What comes while the names are read is not among them.
         let after = fs::symlink_metadata(directory).ok()?;
         (Stat::of(&before) == Stat::of(&after)).then_some(Glance { names, seen })
     }
 
-    /// Whether the directory still looks like this.
-    pub fn is_true(&self, directory: &Path) -> bool {
-        look(directory, &self.names) == Some(self.seen)
+    /// Whether the directory, whose path begins at `root`, still looks like this.
+    pub fn is_true(&self, root: impl AsFd, directory: &str) -> bool {
+        look(root, directory, &self.names) == Some(self.seen)
     }
 }
 
-fn look(directory: &Path, names: &str) -> Option<Digest> {
+fn look(root: impl AsFd, directory: &str, names: &str) -> Option<Digest> {
     let mut seen = Vec::with_capacity(512);
-    let mut path = directory.to_path_buf();
-    let mut look = |path: &Path| {
-        let metadata = fs::symlink_metadata(path).ok()?;
-        let Stat { size, inode, modified, changed, .. } = Stat::of(&metadata);
-        seen.extend([size, inode, modified, changed].into_iter().flat_map(i64::to_le_bytes));
+    let mut path = String::with_capacity(directory.len() + 64);
+    path.push_str(directory);
+    let mut look = |path: &str| {
+        let stat = rustix::fs::statat(&root, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let time = |seconds: i64, rest: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(rest);
+        let modified = time(stat.st_mtime, stat.st_mtime_nsec as i64);
+        let changed = time(stat.st_ctime, stat.st_ctime_nsec as i64);
+        let numbers = [stat.st_size as i64, stat.st_ino as i64, modified, changed];
+        seen.extend(numbers.into_iter().flat_map(i64::to_le_bytes));
         Some(())
     };
     look(&path)?;
+    path.push('/');
     for name in names.split('/') {
-        path.push(name);
+        path.push_str(name);
         look(&path)?;
-        path.pop();
+        path.truncate(directory.len() + 1);
     }
     Some(Digest::of(&seen))
 }
@@ -80,7 +88,7 @@ mod tests {
         let first = || Glance::first(root.path()).unwrap();
         let before = first();
         assert_eq!(&*before.names, "a.txt/b.txt");
-        assert!(before.is_true(root.path()));
+        assert!(before.is_true(CWD, root.path().to_str().unwrap()));
 
         // Clocks of file systems are coarse.
         let later = || std::thread::sleep(std::time::Duration::from_millis(20));
@@ -94,11 +102,11 @@ mod tests {
         for change in changes {
             later();
             change();
-            assert!(seen.iter().all(|glance| !glance.is_true(root.path())));
+            assert!(seen.iter().all(|glance| !glance.is_true(CWD, root.path().to_str().unwrap())));
             seen.push(first());
         }
         fs::remove_file(&other).unwrap();
-        assert!(!seen[4].is_true(root.path()));
+        assert!(!seen[4].is_true(CWD, root.path().to_str().unwrap()));
     }
 
     #[test]

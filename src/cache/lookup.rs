@@ -15,7 +15,7 @@ use super::fault::{Point, reach};
 use super::glance::Glance;
 use super::owner::Owner;
 use super::staging::Session;
-use super::store::Health;
+use super::store::{Health, Store};
 use super::ticket::{Lookup, Ticket, Trial};
 use super::{Cache, rows};
 use crate::digest::{Digest, DigestMap};
@@ -79,8 +79,11 @@ impl Cache {
         unknown.dedup();
         store.holds.hold(unknown.iter().copied())?;
         let glances = &index.glances;
-        let is_same =
-            |artifact: &Digest| glances.get(artifact).is_some_and(|glance| glance.is_true(&store.path(artifact)));
+        let root = store.open().ok();
+        let is_same = |artifact: &Digest| {
+            let glance = glances.get(artifact).zip(root.as_ref());
+            glance.is_some_and(|(glance, root)| glance.is_true(root, &Store::below(artifact)))
+        };
         let same: Vec<bool> = unknown.par_iter().with_min_len(16).map(is_same).collect();
         let mut same = same.into_iter();
         unknown.retain(|artifact| {
@@ -200,6 +203,9 @@ impl Cache {
     /// If a staging directory cannot be made.
     pub fn hold(&mut self) -> Result<bool, CacheError> {
         self.session()?;
+        if self.reading.is_some() {
+            self.index()?;
+        }
         let collections = self.store.holds.collections();
         let unchanged = self.index.as_ref().is_none_or(|index| index.collections == collections);
         if !unchanged {

@@ -50,8 +50,9 @@ mod verify;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use serde_json::{Map, Value};
 
 pub use collect::{Collection, Keep, Reason};
@@ -94,6 +95,8 @@ pub struct Cache {
     uploads: Option<remote::Uploads>,
     /// Read when the first key is looked up.
     index: Option<Index>,
+    /// Reads it meanwhile.
+    reading: Option<JoinHandle<Option<Index>>>,
 }
 
 /// The action cache in memory, and what is known of the artifacts.
@@ -110,6 +113,15 @@ struct Index {
     checked: DigestMap<bool>,
     /// [`Holds::collections`](holds::Holds::collections) before the rows were read.
     collections: u64,
+}
+
+impl Index {
+    fn read(connection: &Connection, store: &Store) -> rusqlite::Result<Index> {
+        let collections = store.holds.collections();
+        let results = rows::results(connection)?;
+        let (glances, new_glances) = (rows::glances(connection)?, Vec::new());
+        Ok(Index { results, glances, new_glances, stamps: None, checked: DigestMap::default(), collections })
+    }
 }
 
 impl Cache {
@@ -137,9 +149,21 @@ impl Cache {
         };
         let store = Arc::new(Store::new(&directory));
         let (identity, watch) = (mend::identity(&path), Watch::new(directory.join("staging")));
-        let (files, session, index) = (Arc::default(), None, None);
+        let (files, session, index, reading) = (Arc::default(), None, None, None);
         let (remote, uploads) = (None, None);
-        Ok(Cache { directory, connection, identity, store, files, session, watch, remote, uploads, index })
+        Ok(Cache { directory, connection, identity, store, files, session, watch, remote, uploads, index, reading })
+    }
+
+    /// Begins to read what is recorded, while this thread does something else.
+    pub fn read_ahead(&mut self) {
+        let (path, store) = (self.directory.join(DATABASE), self.store.clone());
+        // Should it fail, it is read again when it is needed, and the failure told then.
+        let read = move || {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(path, flags).ok()?;
+            Index::read(&connection, &store).ok()
+        };
+        self.reading = Some(std::thread::spawn(read));
     }
 
     /// The work directory, as an absolute path.
@@ -221,18 +245,14 @@ impl Cache {
     }
 
     fn index(&mut self) -> Result<&mut Index, CacheError> {
+        if let Some(reading) = self.reading.take().filter(|_| self.index.is_none()) {
+            self.index = reading.join().ok().flatten();
+        }
         if self.index.is_none() {
-            let collections = self.store.holds.collections();
-            let read = |connection: &Connection| -> rusqlite::Result<Index> {
-                let results = rows::results(connection)?;
-                let (glances, new_glances) = (rows::glances(connection)?, Vec::new());
-                let checked = DigestMap::default();
-                Ok(Index { results, glances, new_glances, stamps: None, checked, collections })
-            };
-            let index = match read(&self.connection) {
+            let index = match Index::read(&self.connection, &self.store) {
                 Err(source) if self.can_be_mended(&source) => {
                     self.mend()?;
-                    read(&self.connection)
+                    Index::read(&self.connection, &self.store)
                 }
                 read => read,
             };

@@ -100,8 +100,18 @@ impl Store {
 
     /// Where the artifact is, if it is there.
     pub fn path(&self, digest: &Digest) -> PathBuf {
+        self.store.join(Store::below(digest))
+    }
+
+    /// Where the artifact is in the directory that holds all.
+    pub(super) fn below(digest: &Digest) -> String {
         let hex = digest.hex();
-        self.store.join(&hex[..2]).join(hex)
+        format!("{}/{hex}", &hex[..2])
+    }
+
+    /// Opens the directory that holds all artifacts: paths from there are short, and found sooner.
+    pub(super) fn open(&self) -> io::Result<File> {
+        File::open(&self.store)
     }
 
     /// Sizes, times and inodes of an artifact's files as one digest: as long as it stays the same,

@@ -46,7 +46,7 @@ fn exec_in(
 ) -> Result<Exit, Failure> {
     // What is wrong with a work directory that is there is not blamed on the experiment.
     if workspace.directory().exists() {
-        workspace.cache()?;
+        workspace.cache()?.read_ahead();
     }
     // Everything is planned before anything runs: a mistake in the last experiment is told at once.
     let (mut plans, exit) = plans(arguments, workspace, registry)?;
