@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::support::Project;
 
-const EXPERIMENT: &str = "\
+pub const EXPERIMENT: &str = "\
 title: To be killed
 seeds: 3
 stages:

@@ -1,13 +1,15 @@
-//! Machines that are not as they should be: a clock that is wrong or jumps, a file system without locks. A
-//! library that `shim/shim.c` makes stands before the one that the system has.
+//! What means harm, or is not as it should be: texts that a shell would execute, a clock that is wrong or
+//! jumps, a file system without locks. For the last two a library that `shim/shim.c` makes stands before the
+//! one that the system has.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use runner::cache::Point;
 
-use crate::faults::{EXEC, STAGES, project, ran, undisturbed, verified};
+use crate::faults::{EXEC, EXPERIMENT, STAGES, data, project, ran, undisturbed, verified};
 use crate::support::Project;
 
 const DAY: i64 = 86_400;
@@ -51,6 +53,37 @@ fn a_clock_that_is_wrong_or_jumps_repeats_nothing_and_spoils_nothing() {
         let again = strange(&project, &clock).output().unwrap();
         assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
         assert_eq!(ran(&again.stdout), Vec::<String>::new(), "{ahead} {jump}");
+    }
+}
+
+#[test]
+fn nothing_that_is_read_reaches_a_shell() {
+    let evil = "$(touch pwned) `touch pwned`; touch pwned & touch pwned | touch pwned # '";
+    let file = format!("{evil}.json");
+    let experiment = EXPERIMENT.replace("To be killed", "TITLE").replace("path: data.json", "path: FILE");
+    let quoted = |text: &str| serde_json::to_string(text).unwrap();
+    let experiment = experiment.replace("TITLE", &quoted(evil)).replace("FILE", &quoted(&file));
+    let project = Project::of(&experiment).write(&file, &data(0).replace("What is", evil));
+    let commands: [&[&str]; 6] = [
+        &["plan", "e.yaml"],
+        &["exec", "e.yaml", "--name", evil, "--trace", &file.replace(".json", ".trace")],
+        &["status", evil],
+        &["log", "e.yaml", "data"],
+        &["ls"],
+        &["verify", "--rerun", "e.yaml"],
+    ];
+    for command in commands {
+        let output = project.output(command);
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let mut folders = vec![project.path().to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            assert_ne!(entry.file_name(), "pwned", "{}", entry.path().display());
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            }
+        }
     }
 }
 
