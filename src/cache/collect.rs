@@ -89,6 +89,11 @@ struct InUse {
     claimed: HashSet<Digest>,
 }
 
+/// Whether nothing has changed at a path for a while.
+fn is_idle(path: &Path, now: f64) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| now - found.ctime() as f64 > GRACE.as_secs_f64())
+}
+
 /// Why each result stays that does.
 fn kept(entries: &[Entry], keep: &Keep, in_use: &InUse) -> HashMap<Digest, Reason> {
     let mut makers: HashMap<Digest, Vec<usize>> = HashMap::new();
@@ -141,7 +146,7 @@ impl Cache {
         let gone: HashSet<Digest> = collection.results.iter().map(|entry| entry.fingerprint).collect();
         let now = self.time()?;
         let mut orphans = self.orphans()?;
-        orphans.retain(|(artifact, _)| self.is_settled(artifact, now));
+        orphans.retain(|(artifact, _)| is_idle(&self.store.path(artifact), now));
         collection.orphans = orphans;
         self.collect_paths(keep, &gone, &mut collection)?;
         Ok(collection)
@@ -183,7 +188,7 @@ impl Cache {
         let now = self.time()?;
         for (artifact, bytes) in self.orphans()? {
             let known = collection.artifacts.contains_key(&artifact);
-            if !known && !self.is_settled(&artifact, now) {
+            if !known && !is_idle(&self.store.path(&artifact), now) {
                 continue;
             }
             withdraw(&self.store.path(&artifact), &trash.join(artifact.hex()))?;
@@ -213,12 +218,6 @@ impl Cache {
         Ok(InUse { artifacts, claimed })
     }
 
-    /// Whether an artifact that no row names has been there for a while.
-    fn is_settled(&self, artifact: &Digest, now: f64) -> bool {
-        let changed = fs::metadata(self.store.path(artifact)).map(|metadata| metadata.ctime() as f64);
-        changed.is_ok_and(|changed| now - changed > GRACE.as_secs_f64())
-    }
-
     /// Finds old things that were set aside, and logs of results that go or are not there.
     fn collect_paths(
         &self,
@@ -231,10 +230,8 @@ impl Cache {
             collection.aside.push((path.clone(), size(&path)));
         }
         let now = self.time()?;
-        let idle = |path: &Path| {
-            fs::symlink_metadata(path).is_ok_and(|found| now - found.ctime() as f64 > GRACE.as_secs_f64())
-        };
-        for path in listed(&self.directory.join("partial"))?.into_iter().filter(|path| old(path) && idle(path)) {
+        for path in listed(&self.directory.join("partial"))?.into_iter().filter(|path| old(path) && is_idle(path, now))
+        {
             collection.aside.push((path.clone(), size(&path)));
         }
         for path in listed(&self.directory.join("logs"))? {

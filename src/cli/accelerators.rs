@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use super::arguments::{Devices, Format};
-use super::devices::Available;
+use super::devices::{Available, cores};
 use super::failure::{Exit, Failure};
 use crate::console;
 use crate::devices::{self, Device};
@@ -21,7 +21,7 @@ pub fn devices(arguments: &Devices) -> Result<Exit, Failure> {
     if let Some(folder) = &arguments.measure {
         return work::measure(&chosen, folder, arguments);
     }
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores();
     let found = available.found();
     if arguments.format.format == Format::Json {
         let cuda = found

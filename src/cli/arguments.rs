@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::devices::Request;
+use super::devices::{Request, cores};
 use crate::console;
 use crate::spec::Overrides;
 
@@ -548,7 +548,7 @@ pub struct Machine {
 impl Machine {
     /// How many processor cores to use.
     pub fn jobs(&self) -> usize {
-        self.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
+        self.jobs.map_or_else(cores, usize::from)
     }
 
     /// How many stages may share a CUDA device.

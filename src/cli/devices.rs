@@ -28,6 +28,11 @@ pub struct Available {
     found: Vec<Found>,
 }
 
+/// How many processor cores this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 impl Available {
     /// This build and this machine.
     pub fn here() -> Available {

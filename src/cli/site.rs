@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::arguments::Exec;
-use super::devices::Request;
+use super::devices::{Request, cores};
 use super::exec::catch_signals;
 use super::failure::{Exit, Failure};
 use super::workspace::Workspace;
@@ -53,13 +53,12 @@ pub fn slurm(
         Some(program) => program.clone(),
         None => std::env::current_exe().context("cannot find this program")?,
     };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = usize::from(arguments.machine.jobs.unwrap_or(site.queued));
     let devices = DevicePool::new(Vec::new(), usize::MAX);
     let options = Options { jobs, keep_going: arguments.keep_going, devices, elsewhere: true };
     let keep = arguments.keep_jobs;
     let cancels = Box::new(move || !keep && console::confirm(CANCEL).unwrap_or(true));
-    let executor = Slurm::start(site, directory, program, vec!["__job".into()], here, cores, cancels);
+    let executor = Slurm::start(site, directory, program, vec!["__job".into()], here, cores(), cancels);
     Ok((Box::new(executor), options))
 }
 

@@ -1,8 +1,9 @@
 //! The executor that runs a stage as a child process: `runner __stage <call.json>`.
 //!
 //! The child gets its call as a file, writes one JSON line for each [`Update`] to its standard output, and
-//! everything else to its standard error, which is the stage's log; last it may say its [`Peak`]. It succeeds by exiting with 0. Where
-//! there is a nursery (`nursery.rs`), the child is forked there instead, and has its call already.
+//! everything else to its standard error, which is the stage's log; last it may say its [`Peak`]. It succeeds
+//! by exiting with 0. Where there is a nursery (`nursery.rs`), the child is forked there instead, and has its
+//! call already.
 //!
 //! It is contained: it sees a small environment, has a process group of its own, so that it does not hear
 //! the Ctrl-C of the terminal and can be stopped with all that it started, and what it leaves running is

@@ -6,7 +6,7 @@ use insta::assert_snapshot;
 
 use crate::support::Project;
 
-const EXPERIMENT: &str = "\
+pub const EXPERIMENT: &str = "\
 title: A small one
 stages:
   data: {use: ingest, params: {name: toy, path: data.json}}

@@ -7,15 +7,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::commands::EXPERIMENT;
 use crate::support::Project;
-
-const EXPERIMENT: &str = "\
-title: A small one
-stages:
-  data: {use: ingest, params: {name: toy, path: data.json}}
-  pick: {use: select, inputs: {pool: data.pool}, params: {budget: 2, allocation: whole, sampler: random, seed: 0}}
-  few: {use: prune, inputs: {pool: data.pool}, params: {budget: 1, method: random}}
-";
 
 const DATA: &str = r#"[
 {"id": "1", "conversations": [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "That."}]},

@@ -33,45 +33,35 @@ impl Submission<'_> {
     pub fn arguments(&self) -> Vec<OsString> {
         let Resources { partition, account, gres, time, memory, cpus, bundle: _, options } = self.resources;
         let mut words: Vec<OsString> = Vec::new();
-        let mut option = |name: &str, value: &dyn AsRef<OsStr>| {
-            let mut word = OsString::from(format!("--{name}="));
-            word.push(value);
-            words.push(word);
-        };
         if let Some(partition) = partition {
-            option("partition", partition);
+            words.push(option("partition", partition));
         }
         if let Some(account) = account {
-            option("account", account);
+            words.push(option("account", account));
         }
         if let Some(gres) = gres {
-            option("gres", gres);
+            words.push(option("gres", gres));
         }
         if let Some(time) = time {
-            option("time", &time.0.to_string());
+            words.push(option("time", time.0.to_string()));
         }
         if let Some(memory) = memory {
-            option("mem", &format!("{}M", memory.0));
+            words.push(option("mem", format!("{}M", memory.0)));
         }
         if let Some(cpus) = cpus {
-            option("cpus-per-task", &cpus.to_string());
+            words.push(option("cpus-per-task", cpus.to_string()));
         }
         words.push("--requeue".into());
         words.extend(options.iter().map(OsString::from));
         // What the program relies on comes last, where it wins.
-        let mut option = |name: &str, value: &dyn AsRef<OsStr>| {
-            let mut word = OsString::from(format!("--{name}="));
-            word.push(value);
-            words.push(word);
-        };
-        option("job-name", &self.name);
-        option("comment", &self.comment);
+        words.push(option("job-name", self.name));
+        words.push(option("comment", self.comment));
         let throttle = self.running.map_or(String::new(), |running| format!("%{running}"));
-        option("array", &format!("0-{}{throttle}", self.tasks.saturating_sub(1)));
-        option("chdir", &self.directory);
-        option("output", &pattern(&self.directory.join("output")));
-        option("open-mode", &"append");
-        option("export", &self.exported().join(","));
+        words.push(option("array", format!("0-{}{throttle}", self.tasks.saturating_sub(1))));
+        words.push(option("chdir", self.directory));
+        words.push(option("output", pattern(&self.directory.join("output"))));
+        words.push(option("open-mode", "append"));
+        words.push(option("export", self.exported().join(",")));
         words.push("--parsable".into());
         words
     }
@@ -82,6 +72,12 @@ impl Submission<'_> {
         // An empty list would mean all.
         if there.is_empty() { vec!["NONE"] } else { there }
     }
+}
+
+fn option(name: &str, value: impl AsRef<OsStr>) -> OsString {
+    let mut word = OsString::from(format!("--{name}="));
+    word.push(value);
+    word
 }
 
 /// The file for what a task itself says, as a pattern: `%a` is its index.

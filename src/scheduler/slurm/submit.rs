@@ -44,7 +44,8 @@ impl Dispatcher {
             }
         }
         self.waiting = rest;
-        self.next_submission = now + Duration::from_secs_f64(60.0 / self.site.submissions_per_minute);
+        let pace = Duration::from_secs_f64(60.0 / self.site.submissions_per_minute);
+        self.next_submission = now + pace;
         let line = |wanted: &Wanted| Line { fingerprint: wanted.ask.fingerprint, name: wanted.ask.name.clone() };
         let stages: Vec<(Line, &Call)> = chosen.iter().map(|wanted| (line(wanted), &wanted.ask.call)).collect();
         let batch = match Batch::create(&self.directory, bundle, &stages) {
@@ -61,8 +62,7 @@ impl Dispatcher {
             Err(error) if error.passing => {
                 let message = format!("{}; it is submitted again later", error.message);
                 chosen.iter().for_each(|wanted| warn(wanted, &message));
-                self.next_submission =
-                    now + PAUSE.max(Duration::from_secs_f64(60.0 / self.site.submissions_per_minute));
+                self.next_submission = now + PAUSE.max(pace);
                 if !tools::queue().is_ok_and(|tasks| tasks.iter().any(|task| task.name == batch.name())) {
                     // Should it turn up after all, nobody needs its result: it is cancelled by its name.
                     let tasks: Vec<usize> = (0..batch.tasks()).collect();
