@@ -184,7 +184,7 @@ impl Cache {
         })?;
         reach(Point::Unrowed);
         durable(self, "normal")?;
-        (self.index, self.reading) = (None, None);
+        (self.index, self.ahead) = (None, None);
         let now = self.time()?;
         for (artifact, bytes) in self.orphans()? {
             let known = collection.artifacts.contains_key(&artifact);

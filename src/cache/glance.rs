@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD};
 
+use super::store::Store;
 use super::tree::Stat;
 use crate::digest::Digest;
 
@@ -46,8 +47,13 @@ impl Glance {
         (Stat::of(&before) == Stat::of(&after)).then_some(Glance { names, seen })
     }
 
+    /// Whether an artifact of the store that `root` is still looks like this.
+    pub fn is_true(&self, root: impl AsFd, artifact: &Digest) -> bool {
+        self.still(root, &Store::below(artifact))
+    }
+
     /// Whether the directory, whose path begins at `root`, still looks like this.
-    pub fn is_true(&self, root: impl AsFd, directory: &str) -> bool {
+    fn still(&self, root: impl AsFd, directory: &str) -> bool {
         look(root, directory, &self.names) == Some(self.seen)
     }
 }
@@ -88,7 +94,7 @@ mod tests {
         let first = || Glance::first(root.path()).unwrap();
         let before = first();
         assert_eq!(&*before.names, "a.txt/b.txt");
-        assert!(before.is_true(CWD, root.path().to_str().unwrap()));
+        assert!(before.still(CWD, root.path().to_str().unwrap()));
 
         // Clocks of file systems are coarse.
         let later = || std::thread::sleep(std::time::Duration::from_millis(20));
@@ -102,11 +108,11 @@ mod tests {
         for change in changes {
             later();
             change();
-            assert!(seen.iter().all(|glance| !glance.is_true(CWD, root.path().to_str().unwrap())));
+            assert!(seen.iter().all(|glance| !glance.still(CWD, root.path().to_str().unwrap())));
             seen.push(first());
         }
         fs::remove_file(&other).unwrap();
-        assert!(!seen[4].is_true(CWD, root.path().to_str().unwrap()));
+        assert!(!seen[4].still(CWD, root.path().to_str().unwrap()));
     }
 
     #[test]

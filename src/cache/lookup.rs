@@ -4,6 +4,7 @@
 //! Whether another process is alive is known by `staging.rs`; what a miss gives the right to is in
 //! `ticket.rs`.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -15,7 +16,7 @@ use super::fault::{Point, reach};
 use super::glance::Glance;
 use super::owner::Owner;
 use super::staging::Session;
-use super::store::{Health, Store};
+use super::store::Health;
 use super::ticket::{Lookup, Ticket, Trial};
 use super::{Cache, rows};
 use crate::digest::{Digest, DigestMap};
@@ -71,6 +72,7 @@ impl Cache {
     ///
     /// If the database fails or a damaged artifact cannot be set aside.
     pub fn check(&mut self, artifacts: impl IntoIterator<Item = Digest>) -> Result<usize, CacheError> {
+        self.take_what_was_seen()?;
         let store = self.store();
         let index = self.index()?;
         let unknown = artifacts.into_iter().filter(|artifact| !index.checked.contains_key(artifact));
@@ -79,12 +81,13 @@ impl Cache {
         unknown.dedup();
         store.holds.hold(unknown.iter().copied())?;
         let glances = &index.glances;
-        let root = store.open().ok();
-        let is_same = |artifact: &Digest| {
+        // Threads that look from the same descriptor wait for one another.
+        let root = || store.open().ok();
+        let is_same = |root: &mut Option<File>, artifact: &Digest| {
             let glance = glances.get(artifact).zip(root.as_ref());
-            glance.is_some_and(|(glance, root)| glance.is_true(root, &Store::below(artifact)))
+            glance.is_some_and(|(glance, root)| glance.is_true(root, artifact))
         };
-        let same: Vec<bool> = unknown.par_iter().with_min_len(16).map(is_same).collect();
+        let same: Vec<bool> = unknown.par_iter().with_min_len(16).map_init(root, is_same).collect();
         let mut same = same.into_iter();
         unknown.retain(|artifact| {
             let same = same.next() == Some(true);
@@ -121,7 +124,7 @@ impl Cache {
                 restamped.push((*artifact, stamp));
             }
             if let (true, Some(glance)) = (intact, glance) {
-                index.glances.insert(*artifact, glance);
+                Arc::make_mut(&mut index.glances).insert(*artifact, glance);
                 index.new_glances.push(*artifact);
             }
             broken += usize::from(!intact);
@@ -135,6 +138,18 @@ impl Cache {
             })?;
         }
         Ok(broken)
+    }
+
+    /// Takes over what was found out about artifacts while the index was read and since.
+    fn take_what_was_seen(&mut self) -> Result<(), CacheError> {
+        self.index()?;
+        let Some(ahead) = self.ahead.take() else { return Ok(()) };
+        let same = ahead.end();
+        // Whoever has a session lists artifacts before it looks at them.
+        if self.session.is_none() {
+            self.index()?.checked.extend(same.into_iter().map(|artifact| (artifact, true)));
+        }
+        Ok(())
     }
 
     /// The stamps of all artifacts.
@@ -203,7 +218,7 @@ impl Cache {
     /// If a staging directory cannot be made.
     pub fn hold(&mut self) -> Result<bool, CacheError> {
         self.session()?;
-        if self.reading.is_some() {
+        if self.ahead.is_some() {
             self.index()?;
         }
         let collections = self.store.holds.collections();

@@ -32,6 +32,7 @@ mod fault;
 mod files;
 mod glance;
 mod holds;
+mod index;
 mod journal;
 mod kept;
 mod lookup;
@@ -50,9 +51,8 @@ mod verify;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
 use serde_json::{Map, Value};
 
 pub use collect::{Collection, Keep, Reason};
@@ -68,9 +68,9 @@ pub use store::{Artifact, Health, Manifest, ManifestFile, Store};
 pub use ticket::{Lookup, Sealed, Ticket, Trial};
 pub use verify::{Fault, Flaw, Leftover, Verification};
 
-use crate::digest::{Digest, DigestMap};
+use crate::digest::Digest;
 use error::at;
-use glance::Glance;
+use index::{Ahead, Index};
 use staging::{Session, Watch};
 
 const DATABASE: &str = "cache.sqlite";
@@ -96,32 +96,7 @@ pub struct Cache {
     /// Read when the first key is looked up.
     index: Option<Index>,
     /// Reads it meanwhile.
-    reading: Option<JoinHandle<Option<Index>>>,
-}
-
-/// The action cache in memory, and what is known of the artifacts.
-struct Index {
-    /// Fingerprint → outputs and processor time.
-    results: DigestMap<(Outputs, f64)>,
-    /// How artifacts looked when they were last found intact.
-    glances: DigestMap<Glance>,
-    /// Those of them that are new.
-    new_glances: Vec<Digest>,
-    /// Read when a glance is not enough.
-    stamps: Option<DigestMap<Digest>>,
-    /// Artifacts that were checked: whether they can be used.
-    checked: DigestMap<bool>,
-    /// [`Holds::collections`](holds::Holds::collections) before the rows were read.
-    collections: u64,
-}
-
-impl Index {
-    fn read(connection: &Connection, store: &Store) -> rusqlite::Result<Index> {
-        let collections = store.holds.collections();
-        let results = rows::results(connection)?;
-        let (glances, new_glances) = (rows::glances(connection)?, Vec::new());
-        Ok(Index { results, glances, new_glances, stamps: None, checked: DigestMap::default(), collections })
-    }
+    ahead: Option<Ahead>,
 }
 
 impl Cache {
@@ -149,21 +124,15 @@ impl Cache {
         };
         let store = Arc::new(Store::new(&directory));
         let (identity, watch) = (mend::identity(&path), Watch::new(directory.join("staging")));
-        let (files, session, index, reading) = (Arc::default(), None, None, None);
+        let (files, session, index, ahead) = (Arc::default(), None, None, None);
         let (remote, uploads) = (None, None);
-        Ok(Cache { directory, connection, identity, store, files, session, watch, remote, uploads, index, reading })
+        Ok(Cache { directory, connection, identity, store, files, session, watch, remote, uploads, index, ahead })
     }
 
-    /// Begins to read what is recorded, while this thread does something else.
-    pub fn read_ahead(&mut self) {
-        let (path, store) = (self.directory.join(DATABASE), self.store.clone());
-        // Should it fail, it is read again when it is needed, and the failure told then.
-        let read = move || {
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let connection = Connection::open_with_flags(path, flags).ok()?;
-            Index::read(&connection, &store).ok()
-        };
-        self.reading = Some(std::thread::spawn(read));
+    /// Begins to read what is recorded, and to look at the artifacts that these experiments came to last
+    /// time, while this thread does something else.
+    pub fn read_ahead(&mut self, experiments: Vec<String>) {
+        self.ahead = Some(Ahead::start(self.directory.join(DATABASE), self.store.clone(), experiments));
     }
 
     /// The work directory, as an absolute path.
@@ -245,8 +214,8 @@ impl Cache {
     }
 
     fn index(&mut self) -> Result<&mut Index, CacheError> {
-        if let Some(reading) = self.reading.take().filter(|_| self.index.is_none()) {
-            self.index = reading.join().ok().flatten();
+        if self.index.is_none() {
+            self.index = self.ahead.as_ref().and_then(Ahead::index);
         }
         if self.index.is_none() {
             let index = match Index::read(&self.connection, &self.store) {
@@ -290,6 +259,9 @@ impl Cache {
         mend::rebuild(&self.directory, self.identity)?;
         self.connection = database::open(&path)?;
         self.identity = mend::identity(&path);
+        if let Some(index) = &mut self.index {
+            index.last.clear();
+        }
         Ok(())
     }
 

@@ -135,13 +135,19 @@ impl Cache {
         experiment: &str,
         stages: impl IntoIterator<Item = (&'a str, Digest)>,
     ) -> Result<(), CacheError> {
-        let mut new: HashMap<&str, Digest> = stages.into_iter().collect();
-        let known = rows::last(&self.connection, experiment, |stage, fingerprint| {
-            if new.get(stage) == Some(&fingerprint) {
-                new.remove(stage);
-            }
-        });
-        known.map_err(|source| self.problem(source))?;
+        let known = &self.index()?.last;
+        let knows = known.knows(experiment);
+        let stages = stages.into_iter();
+        let mut new: HashMap<&str, Digest> =
+            stages.filter(|(stage, key)| !knows || !known.contains(experiment, stage, *key)).collect();
+        if !new.is_empty() && !knows {
+            let known = rows::last(&self.connection, experiment, |stage, fingerprint| {
+                if new.get(stage) == Some(&fingerprint) {
+                    new.remove(stage);
+                }
+            });
+            known.map_err(|source| self.problem(source))?;
+        }
         // In the order of the rows, so that each page is written once.
         let new: BTreeMap<&str, Digest> = new.into_iter().collect();
         let index = self.index()?;
@@ -151,6 +157,7 @@ impl Cache {
         if new.is_empty() && seen.is_empty() {
             return Ok(());
         }
+        index.last.forget(experiment);
         self.write(|connection| {
             new.iter()
                 .try_for_each(|(stage, fingerprint)| rows::set_last(connection, experiment, stage, fingerprint))?;

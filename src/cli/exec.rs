@@ -22,7 +22,7 @@ use super::workspace::Workspace;
 use crate::console::{self, Console, diagnostics};
 use crate::plan::{Plan, StageIndex};
 use crate::scheduler::{ChildProcess, Event, Executor, Nursery, Options, Outcome, run};
-use crate::spec::Problems;
+use crate::spec::{self, Problems};
 use crate::stage::Registry;
 use crate::text::{count, ticked_list};
 
@@ -44,12 +44,13 @@ fn exec_in(
     nursery: Option<Nursery>,
     interrupt: &AtomicBool,
 ) -> Result<Exit, Failure> {
+    let files = many::files(&arguments.experiments)?;
     // What is wrong with a work directory that is there is not blamed on the experiment.
     if workspace.directory().exists() {
-        workspace.cache()?.read_ahead();
+        workspace.cache()?.read_ahead(files.iter().map(|file| spec::name(file)).collect());
     }
     // Everything is planned before anything runs: a mistake in the last experiment is told at once.
-    let (mut plans, exit) = plans(arguments, workspace, registry)?;
+    let (mut plans, exit) = plans(files, arguments, workspace, registry)?;
     let (executor, options) = match arguments.executor {
         ExecutorChoice::Slurm => site::slurm(arguments, &mut plans, workspace, registry)?,
         ExecutorChoice::Local => local(arguments, &plans, nursery)?,
@@ -147,13 +148,14 @@ fn local(
 /// The plans of all experiments, or what is wrong with any of them. With `--keep-going` those that are
 /// wrong are told of and left out, as long as one is right; the exit code says so.
 fn plans(
+    files: Vec<PathBuf>,
     arguments: &Exec,
     workspace: &mut Workspace,
     registry: &Registry,
 ) -> Result<(Vec<(PathBuf, Plan)>, Exit), Failure> {
     let mut plans = Vec::new();
     let mut wrong: Option<Problems> = None;
-    for file in many::files(&arguments.experiments)? {
+    for file in files {
         match workspace.plan(&file, &arguments.changes.overrides(), registry) {
             Ok(plan) => {
                 let only = only(plan, &arguments.only)?;

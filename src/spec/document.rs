@@ -112,9 +112,8 @@ pub fn read(path: &Path, overrides: &Overrides) -> std::io::Result<(Option<Docum
         }
         read.push(Arm { name, mark, experiment, suite });
     }
-    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let document = Document {
-        name,
+        name: name(path),
         mark: root.mark,
         title: section("title"),
         arms: read,
@@ -298,4 +297,9 @@ fn seeds(node: &Node, problems: &mut Problems) -> Vec<u64> {
             Vec::new()
         }
     }
+}
+
+/// What the experiment in a file is called.
+pub fn name(file: &Path) -> String {
+    file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }

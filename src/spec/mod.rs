@@ -12,7 +12,7 @@ mod problem;
 mod reference;
 mod source;
 
-pub use document::{Arm, Document, Overrides, read};
+pub use document::{Arm, Document, Overrides, name, read};
 pub use experiment::{Chain, Experiment, Stage, map, refuse_unknown_keys};
 pub use node::{Entry, Map, Node, Value};
 pub use problem::{Problem, ProblemKind, Problems};
