@@ -20,6 +20,10 @@ const APPLICATION: i32 = 0x7275_6e72;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long it sleeps where SQLite does not wait itself.
 const PAUSE: Duration = Duration::from_millis(2);
+/// KiB of pages that a connection keeps in memory: rows are by digest, so each is in another page.
+const CACHE: i64 = 16 << 10;
+/// Pages of the write-ahead log that are written to the database together.
+const LOGGED: i64 = 4000;
 
 /// Each entry takes the schema one version further; `user_version` counts those that were applied.
 /// An entry that was ever released is never changed or removed.
@@ -113,6 +117,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, CacheError> {
     }
     // Files are synced before their row is written, so losing the last rows is a miss, not damage.
     connection.pragma_update(None, "synchronous", "normal").map_err(problem)?;
+    connection.pragma_update(None, "cache_size", -CACHE).map_err(problem)?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOGGED).map_err(problem)?;
     if schema < MIGRATIONS.len() {
         migrate(&mut connection, MIGRATIONS).map_err(problem)?;
     }

@@ -14,16 +14,15 @@ use std::thread::JoinHandle;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::entry::Outputs;
 use super::glance::Glance;
-use super::rows;
+use super::rows::{self, Finished};
 use super::store::Store;
 use crate::digest::{Digest, DigestMap};
 
 /// What is recorded, as it was when it was read and as it was changed here since.
 pub(super) struct Index {
-    /// Fingerprint → outputs and processor time.
-    pub results: DigestMap<(Outputs, f64)>,
+    /// Fingerprint → what was finished.
+    pub results: DigestMap<Finished>,
     /// How artifacts looked when they were last found intact.
     pub glances: Arc<DigestMap<Glance>>,
     /// Those of them that are new.

@@ -4,20 +4,23 @@
 //! Whether another process is alive is known by `staging.rs`; what a miss gives the right to is in
 //! `ticket.rs`.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use rayon::prelude::*;
+use rusqlite::Connection;
 
 use super::entry::Outputs;
 use super::error::CacheError;
 use super::fault::{Point, reach};
 use super::glance::Glance;
 use super::owner::Owner;
+use super::rows::Finished;
 use super::staging::Session;
 use super::store::Health;
-use super::ticket::{Lookup, Ticket, Trial};
+use super::ticket::{Claim, Lookup, Trial};
 use super::{Cache, rows};
 use crate::digest::{Digest, DigestMap};
 use crate::fingerprint::Key;
@@ -167,37 +170,75 @@ impl Cache {
     /// # Errors
     ///
     /// If the database fails or a staging directory cannot be made.
-    pub fn lookup(&mut self, key: &Key, outputs: &IndexMap<String, String>) -> Result<Lookup, CacheError> {
-        let fingerprint = key.fingerprint;
+    pub fn lookup(&mut self, key: &Key, outputs: &Arc<IndexMap<String, String>>) -> Result<Lookup, CacheError> {
+        let mut found = self.lookup_all(&[(key, outputs)])?;
+        Ok(found.pop().expect("BUG: nothing was found out about a key"))
+    }
+
+    /// [`Cache::lookup`] for several keys, no two of which are equal: what is not there is claimed in one
+    /// transaction.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails or a staging directory cannot be made.
+    pub fn lookup_all(&mut self, wanted: &[(&Key, &Arc<IndexMap<String, String>>)]) -> Result<Vec<Lookup>, CacheError> {
+        let session = self.session()?;
+        let name = session.name();
+        let mut found: Vec<Option<Lookup>> = wanted.iter().map(|_| None).collect();
+        let mut gone: HashSet<String> = HashSet::new();
         loop {
-            // Until the claim is made, other processes may finish the stage, and make lost artifacts again.
-            self.look_again(&fingerprint)?;
-            if let Some(found) = self.usable(&fingerprint)? {
-                return Ok(Lookup::Hit(found));
-            }
-            let name = self.session()?.name();
-            let row = self.index()?.results.get(&fingerprint).cloned();
-            let claim = rows::claim(&self.connection, &fingerprint).map_err(|source| self.problem(source))?;
-            let other = claim.as_ref().filter(|claim| **claim != name);
-            if let Some(owner) = other.and_then(|other| self.watch.living(other)) {
-                return Ok(Lookup::Taken(owner));
-            }
-            // What was found so far allows the claim, if it is still so.
-            let claimed = self.write(|connection| {
-                let same =
-                    rows::claim(connection, &fingerprint)? == claim && rows::result(connection, &fingerprint)? == row;
-                if same {
-                    rows::set_claim(connection, &fingerprint, &name)?;
+            let mut open = Vec::new();
+            for (place, (key, _)) in wanted.iter().enumerate() {
+                if found[place].is_some() {
+                    continue;
                 }
-                Ok(same)
+                let fingerprint = key.fingerprint;
+                if self.index()?.results.contains_key(&fingerprint) {
+                    self.look_again(&fingerprint)?;
+                    found[place] = self.usable(&fingerprint)?.map(Lookup::Hit);
+                }
+                if found[place].is_none() {
+                    open.push((place, fingerprint, self.index()?.results.get(&fingerprint).cloned()));
+                }
+            }
+            if open.is_empty() {
+                return Ok(found.into_iter().flatten().collect());
+            }
+            // Until the claims are made, other processes may finish stages, and make lost artifacts again. What
+            // was found so far allows a claim, if it is still so.
+            let claim = |connection: &Connection, fingerprint: &Digest, known: &Option<Finished>| {
+                let (row, other) = (rows::result(connection, fingerprint)?, rows::claim(connection, fingerprint)?);
+                let other = other.filter(|other| *other != name && !gone.contains(other));
+                if row == *known && other.is_none() {
+                    rows::set_claim(connection, fingerprint, &name)?;
+                }
+                Ok((row, other))
+            };
+            let seen: Vec<(Option<Finished>, Option<String>)> = self.write(|connection| {
+                open.iter().map(|(_, fingerprint, known)| claim(connection, fingerprint, known)).collect()
             })?;
-            if claimed {
-                break;
+            for ((place, fingerprint, known), (row, other)) in open.into_iter().zip(seen) {
+                if row != known {
+                    self.take_row(&fingerprint, row)?;
+                    continue;
+                }
+                found[place] = match other {
+                    None => {
+                        reach(Point::Claimed);
+                        let (key, outputs) = (wanted[place].0.clone(), wanted[place].1.clone());
+                        let (session, store, remote) = (session.clone(), self.store(), self.remote.clone());
+                        Some(Lookup::Miss(Claim { key, outputs, session, store, remote }))
+                    }
+                    Some(other) => {
+                        let owner = self.watch.living(&other);
+                        if owner.is_none() {
+                            gone.insert(other);
+                        }
+                        owner.map(Lookup::Taken)
+                    }
+                };
             }
         }
-        reach(Point::Claimed);
-        let (session, store) = (self.session()?, self.store());
-        Ok(Lookup::Miss(Ticket::new(key.clone(), outputs.clone(), session, store, self.remote.clone())?))
     }
 
     /// Output directories for a stage that is executed again although its result is there.
@@ -205,9 +246,10 @@ impl Cache {
     /// # Errors
     ///
     /// If a staging directory cannot be made.
-    pub fn trial(&mut self, key: &Key, outputs: &IndexMap<String, String>) -> Result<Trial, CacheError> {
+    pub fn trial(&mut self, key: &Key, outputs: &Arc<IndexMap<String, String>>) -> Result<Trial, CacheError> {
         let (session, store) = (self.session()?, self.store());
-        Ok(Trial(Ticket::new(key.clone(), outputs.clone(), session, store, None)?))
+        let claim = Claim { key: key.clone(), outputs: outputs.clone(), session, store, remote: None };
+        Ok(Trial(claim.ticket()?))
     }
 
     /// Sees to it that nobody collects what was found so far, for stages are to run on it. Returns false if
@@ -257,14 +299,16 @@ impl Cache {
         Ok(owner)
     }
 
-    /// Gives up the right to write the result of a key: the stage failed or was stopped.
+    /// Gives up the right to write the results of keys: their stages failed, were stopped or never started.
     ///
     /// # Errors
     ///
     /// If the database fails.
-    pub fn release(&mut self, fingerprint: &Digest) -> Result<(), CacheError> {
+    pub fn release(&mut self, fingerprints: &[Digest]) -> Result<(), CacheError> {
         let Some(session) = self.session.as_ref().map(|session| session.name()) else { return Ok(()) };
-        self.write(|connection| rows::remove_claim(connection, fingerprint, &session))
+        self.write(|connection| {
+            fingerprints.iter().try_for_each(|fingerprint| rows::remove_claim(connection, fingerprint, &session))
+        })
     }
 
     /// Reads the row of a fingerprint that has no usable result so far, and forgets what was found out
@@ -274,6 +318,11 @@ impl Cache {
             return Ok(());
         }
         let row = rows::result(&self.connection, fingerprint).map_err(|source| self.problem(source))?;
+        self.take_row(fingerprint, row)
+    }
+
+    /// Takes over what the row of a fingerprint says now.
+    fn take_row(&mut self, fingerprint: &Digest, row: Option<Finished>) -> Result<(), CacheError> {
         let index = self.index()?;
         match row {
             Some((outputs, cpu)) => {

@@ -65,7 +65,7 @@ pub use owner::{Owner, host};
 pub use query::Found;
 pub use remote::{Pulled, Pushed, Remote, RemoteError, Step, Wanted};
 pub use store::{Artifact, Health, Manifest, ManifestFile, Store};
-pub use ticket::{Lookup, Sealed, Ticket, Trial};
+pub use ticket::{Claim, Lookup, Sealed, Ticket, Trial};
 pub use verify::{Fault, Flaw, Leftover, Verification};
 
 use crate::digest::Digest;

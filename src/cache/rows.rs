@@ -19,6 +19,9 @@ use crate::slots::Names;
 
 type Result<T> = rusqlite::Result<T>;
 
+/// What is read of a finished stage: its outputs and the processor time that it took.
+pub(super) type Finished = (Outputs, f64);
+
 fn digest(row: &Row<'_>, column: usize) -> Result<Digest> {
     parsed(row, column)
 }
@@ -34,9 +37,9 @@ fn all<T>(connection: &Connection, sql: &str, read: impl FnMut(&Row<'_>) -> Resu
     connection.prepare_cached(sql)?.query_map([], read)?.collect()
 }
 
-/// Fingerprint → outputs and processor time, of all entries.
-pub(super) fn results(connection: &Connection) -> Result<DigestMap<(Outputs, f64)>> {
-    let mut results: DigestMap<(Outputs, f64)> = DigestMap::default();
+/// What is read of all entries, by fingerprint.
+pub(super) fn results(connection: &Connection) -> Result<DigestMap<Finished>> {
+    let mut results: DigestMap<Finished> = DigestMap::default();
     let mut names = Names::default();
     // The rows come in the order of their primary key, so those of an entry come together.
     let mut statement = connection.prepare_cached("SELECT fingerprint, slot, artifact FROM outputs ORDER BY 1, 2")?;
@@ -59,8 +62,8 @@ pub(super) fn results(connection: &Connection) -> Result<DigestMap<(Outputs, f64
     Ok(results)
 }
 
-/// The outputs and the processor time of one entry.
-pub(super) fn result(connection: &Connection, fingerprint: &Digest) -> Result<Option<(Outputs, f64)>> {
+/// What is read of one entry.
+pub(super) fn result(connection: &Connection, fingerprint: &Digest) -> Result<Option<Finished>> {
     let text = fingerprint.to_string();
     let cpu: Option<f64> = connection
         .prepare_cached("SELECT cpu FROM entries WHERE fingerprint = ?1")?

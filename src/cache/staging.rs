@@ -97,19 +97,15 @@ impl Session {
 
     /// Makes an empty directory that nobody else has or had.
     pub fn directory(&self) -> Result<PathBuf, CacheError> {
-        let directory = self.next();
+        let directory = self.directory.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
         fs::create_dir(&directory).map_err(at("create", &directory))?;
         Ok(directory)
-    }
-
-    fn next(&self) -> PathBuf {
-        self.directory.join(self.next.fetch_add(1, Ordering::Relaxed).to_string())
     }
 
     /// The same with nothing in it but an empty directory called `inner`. It may be [given
     /// back](Session::give_back).
     pub fn scratch(&self, inner: &str) -> Result<PathBuf, CacheError> {
-        let directory = self.next();
+        let directory = self.directory.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
         let free = self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop();
         if free.is_some_and(|free| fs::rename(free, &directory).is_ok()) {
             return Ok(directory);

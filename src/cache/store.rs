@@ -185,22 +185,25 @@ impl Store {
     /// Moves a finished directory to its place, unless an intact one is there already.
     fn place(&self, staged: &Path, digest: &Digest) -> Result<(), CacheError> {
         let target = self.path(digest);
-        let shard = target.parent().expect("an artifact is in a shard");
-        fs::create_dir_all(shard).map_err(at("create", shard))?;
-        if target.exists() {
+        // A directory takes the place of an empty one at most.
+        let mut moved = fs::rename(staged, &target);
+        if moved.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            let shard = target.parent().expect("an artifact is in a shard");
+            fs::create_dir_all(shard).map_err(at("create", shard))?;
+            moved = fs::rename(staged, &target);
+        }
+        if moved.is_err() && target.exists() {
             if self.verify(digest) == Health::Intact {
                 return fs::remove_dir_all(staged).map_err(at("remove", staged));
             }
             self.set_aside(digest)?;
+            moved = fs::rename(staged, &target);
         }
-        match fs::rename(staged, &target) {
+        match moved {
             // Another process was quicker with the same content.
-            Err(error) if error.raw_os_error() == Some(libc::ENOTEMPTY) || target.exists() => {
-                fs::remove_dir_all(staged).map_err(at("remove", staged))?;
-            }
-            moved => moved.map_err(at("move into the store", staged))?,
+            Err(_) if target.exists() => fs::remove_dir_all(staged).map_err(at("remove", staged)),
+            moved => moved.map_err(at("move into the store", staged)),
         }
-        Ok(())
     }
 
     /// Hashes every file of an artifact, once in the life of this process.

@@ -25,17 +25,45 @@ const OUTPUTS: &str = "outputs";
 pub enum Lookup {
     /// The result is there: the artifact of each output slot.
     Hit(super::Outputs),
-    /// It is not there: only the holder of the ticket can write it.
-    Miss(Ticket),
+    /// It is not there: only the holder of the claim can write it.
+    Miss(Claim),
     /// It is not there, and another process is making it.
     Taken(Owner),
+}
+
+/// The right to write the result of a key. Nothing is there yet to write it to.
+#[derive(Debug)]
+pub struct Claim {
+    pub(super) key: Key,
+    pub(super) outputs: Arc<IndexMap<String, String>>,
+    pub(super) session: Arc<Session>,
+    pub(super) store: Arc<Store>,
+    pub(super) remote: Option<Arc<Remote>>,
+}
+
+impl Claim {
+    /// Makes directories to write the result to.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be made.
+    pub fn ticket(self) -> Result<Ticket, CacheError> {
+        let Claim { key, outputs, session, store, remote } = self;
+        let scratch = Scratch { directory: session.scratch(OUTPUTS)?, session };
+        let ticket = Ticket { key, outputs, scratch, store, remote };
+        for directory in ticket.directories().values() {
+            fs::create_dir_all(directory).map_err(at("create", directory))?;
+        }
+        reach(Point::ScratchMade);
+        Ok(ticket)
+    }
 }
 
 /// Output directories to fill for a key whose result is not in the cache. Dropping it removes them.
 #[derive(Debug)]
 pub struct Ticket {
     key: Key,
-    outputs: IndexMap<String, String>,
+    outputs: Arc<IndexMap<String, String>>,
     scratch: Scratch,
     store: Arc<Store>,
     remote: Option<Arc<Remote>>,
@@ -121,23 +149,6 @@ impl Drop for Scratch {
 }
 
 impl Ticket {
-    /// `outputs`: slot → artifact kind.
-    pub(super) fn new(
-        key: Key,
-        outputs: IndexMap<String, String>,
-        session: Arc<Session>,
-        store: Arc<Store>,
-        remote: Option<Arc<Remote>>,
-    ) -> Result<Ticket, CacheError> {
-        let scratch = Scratch { directory: session.scratch(OUTPUTS)?, session };
-        let ticket = Ticket { key, outputs, scratch, store, remote };
-        for directory in ticket.directories().values() {
-            fs::create_dir_all(directory).map_err(at("create", directory))?;
-        }
-        reach(Point::ScratchMade);
-        Ok(ticket)
-    }
-
     /// The key whose result is to be written.
     pub fn key(&self) -> &Key {
         &self.key

@@ -183,7 +183,7 @@ fn pull_waves(
             .filter(runs)
             .filter(|stage| asked.insert(examination[*stage].fingerprint))
             .map(|stage| {
-                let (key, outputs) = (examination.key(plan, stage), (*plan[stage].outputs).clone());
+                let (key, outputs) = (examination.key(plan, stage), plan[stage].outputs.clone());
                 Wanted { key, outputs, entry: None }
             })
             .collect();

@@ -10,10 +10,10 @@
 //! The result of a stage that has ended is brought to the disk and recorded with those of others that
 //! ended meanwhile (`commit.rs`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
@@ -23,13 +23,13 @@ use super::event::{Event, StageFailure, Summary, Taken};
 use super::examine::{Examination, Examined, Verdict, reasons};
 use super::executor::Executor;
 use super::log;
-use super::news::{News, Reporter};
 use super::origin;
 use super::run::Options;
 use super::shards::Shards;
 use super::state::{State, States};
+use super::threads::Threads;
 use super::worker::Work;
-use crate::cache::{Cache, CacheError, Lookup, Origin, Outputs, Owner, Recorded, Ticket};
+use crate::cache::{Cache, CacheError, Claim, Lookup, Origin, Outputs, Owner, Recorded};
 use crate::devices::Device;
 use crate::digest::Digest;
 use crate::fingerprint::{DirtyReason, Key};
@@ -38,6 +38,14 @@ use crate::stage::{Call, Task};
 
 /// How often the time that is left is estimated.
 const OUTLOOK: Duration = Duration::from_secs(1);
+/// More stages that are ready are a crowd.
+const CROWD: usize = 16;
+/// So many stages of a crowd are claimed together.
+const AT_ONCE: usize = 32;
+/// Only those are that will take less, in seconds.
+const SOON: f64 = 0.1;
+/// What was claimed and is not started for so long is given up.
+const IDLE: Duration = Duration::from_secs(1);
 /// How often the loop looks for results of other processes, at most.
 const GLANCE: Duration = Duration::from_millis(100);
 
@@ -106,6 +114,10 @@ pub(super) struct Engine<'a> {
     /// Asked for when the first stage runs.
     pub origin: Option<Origin>,
     pub stopping: bool,
+    /// Keys that were claimed together with others, and whose stages are to start at once.
+    claims: HashMap<Digest, Claim>,
+    /// When a stage was last started.
+    started: Instant,
 }
 
 impl<'a> Engine<'a> {
@@ -135,6 +147,8 @@ impl<'a> Engine<'a> {
             pulled: BTreeSet::new(),
             origin: None,
             stopping: false,
+            claims: HashMap::new(),
+            started: Instant::now(),
         };
         for stage in plan.order() {
             let Examined { verdict, fingerprint, outputs } = &engine.examination[stage];
@@ -169,6 +183,7 @@ impl Engine<'_> {
     ) -> Result<(), CacheError> {
         let (sender, receiver) = channel();
         let committer = commit::start(scope, sender.clone());
+        let mut threads = Threads::new(scope, executor, stop, sender);
         let mut outlook = Instant::now();
         let mut glance = Instant::now();
         loop {
@@ -182,11 +197,14 @@ impl Engine<'_> {
             }
             while let Some((stage, share)) = self.next() {
                 if let Some(miss) = self.prepare(stage)? {
-                    self.start((stage, share), miss, scope, executor, stop, &sender)?;
+                    self.start((stage, share), miss, &mut threads)?;
                 }
             }
             if !self.unsettled.is_empty() {
                 continue;
+            }
+            if !self.claims.is_empty() && (self.is_ending() || self.started.elapsed() > IDLE) {
+                self.give_up_claims()?;
             }
             if self.states.running() == 0 && (self.states.elsewhere().is_empty() || self.is_ending()) {
                 return Ok(());
@@ -301,15 +319,32 @@ impl Engine<'_> {
 
     /// Takes the right to write the result of a ready stage. `None` if its result is there after all,
     /// or an equal stage runs.
-    fn prepare(&mut self, stage: StageIndex) -> Result<Option<(Key, Ticket)>, CacheError> {
+    fn prepare(&mut self, stage: StageIndex) -> Result<Option<(Key, Claim)>, CacheError> {
         let State::Ready(key) = &self.states[stage] else { unreachable!("only ready stages are prepared") };
         let key = key.clone();
         if self.states.runs(&key.fingerprint) {
             self.states.set(stage, State::Awaiting(key.fingerprint));
             return Ok(None);
         }
-        match self.cache.lookup(&key, &self.plan[stage].outputs)? {
-            Lookup::Miss(ticket) => Ok(Some((key, ticket))),
+        if let Some(claim) = self.claims.remove(&key.fingerprint) {
+            return Ok(Some((key, claim)));
+        }
+        let mut stages = self.with_next(stage);
+        let wanted = |stage: &StageIndex| match &self.states[*stage] {
+            State::Ready(key) => (key, &self.plan[*stage].outputs),
+            _ => unreachable!("only ready stages are prepared"),
+        };
+        let wanted: Vec<_> = stages.iter().map(wanted).collect();
+        let mut found = self.cache.lookup_all(&wanted)?;
+        let others = found.split_off(1).into_iter().zip(stages.split_off(1));
+        // The others are looked up again, when it is their turn, if they are not to be made here.
+        for (lookup, other) in others {
+            if let (Lookup::Miss(claim), State::Ready(key)) = (lookup, &self.states[other]) {
+                self.claims.insert(key.fingerprint, claim);
+            }
+        }
+        match found.pop().expect("BUG: nothing was found out about a key") {
+            Lookup::Miss(claim) => Ok(Some((key, claim))),
             Lookup::Hit(outputs) => {
                 self.finish(stage, key.fingerprint, outputs, false);
                 Ok(None)
@@ -322,16 +357,46 @@ impl Engine<'_> {
         }
     }
 
-    /// Runs a stage in a thread of its own.
-    fn start<'scope>(
+    /// Whether so many stages are ready that those that end soon need not wait for one another.
+    pub fn is_crowded(&self) -> bool {
+        self.states.ready().nth(CROWD).is_some()
+    }
+
+    /// A ready stage, and where a crowd of short ones waits those that start next: a claim of many takes
+    /// little longer than of one. No two have the same key.
+    fn with_next(&self, stage: StageIndex) -> Vec<StageIndex> {
+        if !self.is_crowded() {
+            return vec![stage];
+        }
+        let is_short = |stage: &StageIndex| self.costs.expected(&self.plan[*stage]).is_some_and(|wall| wall < SOON);
+        let mut keys = HashSet::new();
+        let mut is_new = |stage: &StageIndex| match &self.states[*stage] {
+            State::Ready(key) => {
+                let key = &key.fingerprint;
+                !self.states.runs(key) && !self.claims.contains_key(key) && keys.insert(*key)
+            }
+            _ => false,
+        };
+        is_new(&stage);
+        let next = self.states.ready().take(AT_ONCE).filter(|next| *next != stage && is_short(next));
+        let next: Vec<StageIndex> = next.filter(|next| is_new(next)).collect();
+        std::iter::once(stage).chain(next).collect()
+    }
+
+    /// Gives up what is claimed and not started: others may start it.
+    pub fn give_up_claims(&mut self) -> Result<(), CacheError> {
+        let claimed: Vec<Digest> = self.claims.drain().map(|(fingerprint, _)| fingerprint).collect();
+        if claimed.is_empty() { Ok(()) } else { self.cache.release(&claimed) }
+    }
+
+    /// Runs a stage in another thread.
+    fn start(
         &mut self,
         (stage, share): (StageIndex, Share),
-        (key, ticket): (Key, Ticket),
-        scope: &'scope Scope<'scope, '_>,
-        executor: &'scope dyn Executor,
-        stop: &'scope AtomicBool,
-        news: &Sender<News>,
+        (key, claim): (Key, Claim),
+        threads: &mut Threads<'_, '_>,
     ) -> Result<(), CacheError> {
+        self.started = Instant::now();
         let mut unsaid = None;
         if !self.is_begun(stage) {
             let told = self.shards.told(stage);
@@ -340,21 +405,17 @@ impl Engine<'_> {
             let (name, kind) = (self.plan[told].name().to_string(), self.plan[told].kind.clone());
             unsaid = Some(Event::Started { stage: name, kind, device: share.device, reasons, fingerprint });
         }
-        if !ticket.has_remote() {
+        if self.cache.remote().is_none() {
             unsaid.take().into_iter().for_each(&mut *self.events);
         }
         if self.plan[stage].execution.checkpoint_every.is_some() {
             self.cache.sweep_kept()?;
         }
-        let work = self.work(stage, share, &key, ticket);
+        let work = self.work(stage, share, &key);
         let (since, log) = (Instant::now(), work.log.clone());
         self.running.insert(stage, Running { share, since, log, done: 0.0, unsaid, fetching: 0, fetched: 0 });
         self.states.set(stage, State::Running(key.fingerprint));
-        let reporter = Reporter { stage, news: news.clone() };
-        scope.spawn(move || {
-            let result = work.perform(executor, &reporter, stop);
-            reporter.send(News::Ended(stage, Box::new(result)));
-        });
+        threads.run(stage, work, claim);
         Ok(())
     }
 
@@ -366,7 +427,7 @@ impl Engine<'_> {
     }
 
     /// Everything that the thread of a stage needs.
-    fn work(&mut self, stage: StageIndex, share: Share, key: &Key, ticket: Ticket) -> Work {
+    fn work(&mut self, stage: StageIndex, share: Share, key: &Key) -> Work {
         let planned = &self.plan[stage];
         let asks = self.asks(stage);
         let mut inputs = BTreeMap::new();
@@ -404,7 +465,7 @@ impl Engine<'_> {
             kind: self.plan[self.shards.told(stage)].kind.clone(),
             params: planned.params.to_map(),
             inputs,
-            outputs: ticket.directories(),
+            outputs: BTreeMap::new(),
             externals: planned.externals.clone(),
             locations: self.plan.locations(stage),
             execution,
@@ -419,7 +480,6 @@ impl Engine<'_> {
             asks,
             call,
             artifacts,
-            ticket,
             log: self.cache.log(&key.fingerprint),
             provenance,
             store: self.cache.store(),

@@ -27,6 +27,7 @@ mod run;
 mod shards;
 pub mod slurm;
 mod state;
+mod threads;
 mod worker;
 
 pub use crate::cache::host;

@@ -17,8 +17,6 @@ use crate::stage::{Progress, Update};
 
 /// How often the loop looks at the interrupt.
 const TICK: Duration = Duration::from_millis(50);
-/// More stages that are ready are a crowd.
-const CROWD: usize = 16;
 /// A stage that takes less is short, in seconds.
 const SHORT: f64 = 1.0;
 
@@ -118,10 +116,11 @@ impl Engine<'_> {
         let trouble = match result {
             Ok(done) => {
                 let device = self.running[&stage].share.device;
-                if done.wall < SHORT && self.states.ready().nth(CROWD).is_some() {
+                let awaited = done.wall >= SHORT || !self.is_crowded();
+                if !awaited {
                     self.running.remove(&stage);
                 }
-                let ended = Ended { stage, device, done };
+                let ended = Ended { stage, device, done, awaited };
                 committer.send(ended).expect("BUG: the committer ends after the loop");
                 return Ok(());
             }
@@ -156,7 +155,7 @@ impl Engine<'_> {
     fn give_up(&mut self, stage: StageIndex) -> Result<(), CacheError> {
         let State::Running(fingerprint) = self.states[stage] else { unreachable!("a stage ended that did not run") };
         self.unsettled.extend(self.states.take_awaiting(&fingerprint));
-        self.cache.release(&fingerprint)
+        self.cache.release(&[fingerprint])
     }
 
     fn failed(&mut self, stage: StageIndex, message: String) -> Result<(), CacheError> {
@@ -177,7 +176,7 @@ impl Engine<'_> {
         let origin = self.origin.get_or_insert_with(origin::here).clone();
         let mut stages = Vec::with_capacity(batch.len());
         let mut finished = Vec::with_capacity(batch.len());
-        for Ended { stage, device, done } in batch {
+        for Ended { stage, device, done, .. } in batch {
             let planned = &self.plan[stage];
             let host = done.usage.elsewhere.as_ref().map_or(&origin.host, |elsewhere| &elsewhere.host);
             let made = || Provenance {

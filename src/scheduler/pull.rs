@@ -9,8 +9,8 @@ use super::event::Event;
 use super::executor::Usage;
 use super::news::{News, Reporter};
 use super::state::State;
-use super::worker::{Done, Trouble, Work};
-use crate::cache::{Outputs, Provenance, Step};
+use super::worker::{Done, Trouble};
+use crate::cache::{Outputs, Provenance, Step, Ticket};
 use crate::digest::Digest;
 use crate::plan::StageIndex;
 use crate::stage::{Progress, Spent, Update};
@@ -27,36 +27,34 @@ pub(super) struct Pulled {
     pub wall: f64,
 }
 
-impl Work {
-    /// Brings the result here, if there is a remote that has it.
-    pub fn pull(&self, reporter: &Reporter, stop: &AtomicBool) -> Result<Option<Done>, Trouble> {
-        if !self.ticket.has_remote() {
-            return Ok(None);
-        }
-        let clock = Instant::now();
-        let size = Mutex::new((0, 0));
-        let tell = |step| {
-            if let Step::Started { files, bytes } = step {
-                *size.lock().expect("no panic while it is locked") = (files, bytes);
-            }
-            reporter.send(News::Pulling(reporter.stage, step));
-        };
-        match self.ticket.pull(&tell, stop) {
-            Ok(Some((sealed, provenance))) => {
-                let (files, bytes) = size.into_inner().expect("no panic while it was locked");
-                let (started, made) = (provenance.started, provenance.wall);
-                let usage = Usage { cpu: provenance.cpu, memory: provenance.memory, elsewhere: None };
-                let pulled = Pulled { provenance, files, bytes, wall: clock.elapsed().as_secs_f64() };
-                let (before, pulled) = (Spent::default(), Some(Box::new(pulled)));
-                return Ok(Some(Done { sealed, started, wall: made, usage, before, pulled }));
-            }
-            Ok(None) => {}
-            Err(error) if error.is_interrupt() => return Err(Trouble::Stopped),
-            Err(error) => reporter.update(Update::Warning(format!("{error}; it runs here instead"))),
-        }
-        reporter.send(News::Missed(reporter.stage));
-        Ok(None)
+/// Brings the result here that a ticket is for, if there is a remote that has it.
+pub(super) fn pull(ticket: &Ticket, reporter: &Reporter, stop: &AtomicBool) -> Result<Option<Done>, Trouble> {
+    if !ticket.has_remote() {
+        return Ok(None);
     }
+    let clock = Instant::now();
+    let size = Mutex::new((0, 0));
+    let tell = |step| {
+        if let Step::Started { files, bytes } = step {
+            *size.lock().expect("no panic while it is locked") = (files, bytes);
+        }
+        reporter.send(News::Pulling(reporter.stage, step));
+    };
+    match ticket.pull(&tell, stop) {
+        Ok(Some((sealed, provenance))) => {
+            let (files, bytes) = size.into_inner().expect("no panic while it was locked");
+            let (started, made) = (provenance.started, provenance.wall);
+            let usage = Usage { cpu: provenance.cpu, memory: provenance.memory, elsewhere: None };
+            let pulled = Pulled { provenance, files, bytes, wall: clock.elapsed().as_secs_f64() };
+            let (before, pulled) = (Spent::default(), Some(Box::new(pulled)));
+            return Ok(Some(Done { sealed, started, wall: made, usage, before, pulled }));
+        }
+        Ok(None) => {}
+        Err(error) if error.is_interrupt() => return Err(Trouble::Stopped),
+        Err(error) => reporter.update(Update::Warning(format!("{error}; it runs here instead"))),
+    }
+    reporter.send(News::Missed(reporter.stage));
+    Ok(None)
 }
 
 impl Engine<'_> {

@@ -95,8 +95,9 @@ pub fn run(
         stop.store(true, Ordering::Relaxed);
         result
     });
+    let given_up = engine.give_up_claims();
     engine.remember()?;
-    result?;
+    result.and(given_up)?;
     let summary = engine.summary(clock.elapsed().as_secs_f64())?;
     let fingerprints = engine.fingerprints();
     let (outputs, failures) = engine.end();

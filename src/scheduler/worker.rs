@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use super::executor::{Executor, Halt, Job, Usage};
 use super::log;
 use super::news::{News, Reporter};
-use super::pull::Pulled;
-use crate::cache::{CacheError, FileDigests, Health, Sealed, Store, Ticket};
+use super::pull::{Pulled, pull};
+use crate::cache::{CacheError, Claim, FileDigests, Health, Sealed, Store, Ticket};
 use crate::digest::Digest;
 use crate::stage::{Call, Period, Spent};
 use crate::text::now;
@@ -26,10 +26,10 @@ pub(super) struct Work {
     pub expected: Option<f64>,
     /// Whether the remote is asked for the result, and nothing more is done.
     pub asks: bool,
+    /// Its output directories are still to be made.
     pub call: Call,
     /// The artifacts of the store that it reads.
     pub artifacts: Vec<Digest>,
-    pub ticket: Ticket,
     pub log: PathBuf,
     /// The head of the log.
     pub provenance: String,
@@ -64,10 +64,19 @@ pub(super) enum Trouble {
 }
 
 impl Work {
-    pub fn perform(self, executor: &dyn Executor, reporter: &Reporter, stop: &AtomicBool) -> Result<Done, Trouble> {
-        if let Some(done) = self.pull(reporter, stop)? {
+    pub fn perform(
+        mut self,
+        claim: Claim,
+        executor: &dyn Executor,
+        reporter: &Reporter,
+        stop: &AtomicBool,
+    ) -> Result<Done, Trouble> {
+        let failed = |error: CacheError| Trouble::Failed(error.to_string());
+        let ticket = claim.ticket().map_err(failed)?;
+        if let Some(done) = pull(&ticket, reporter, stop)? {
             return Ok(done);
         }
+        self.call.outputs = ticket.directories();
         if self.asks {
             return Err(Trouble::Missed);
         }
@@ -77,12 +86,11 @@ impl Work {
             return Err(Trouble::Damaged(damaged));
         }
         let before: Vec<Option<Digest>> = self.artifacts.iter().map(|artifact| self.store.stamp(artifact)).collect();
-        let failed = |error: CacheError| Trouble::Failed(error.to_string());
         let (retries, backoff) = (self.call.execution.retries, self.call.execution.backoff);
         let mut attempt = 1;
         let (started, wall, usage, spent) = loop {
             let spent = self.call.kept.as_deref().map(Spent::read).unwrap_or_default();
-            let message = match self.attempt(attempt, executor, reporter, stop)? {
+            let message = match self.attempt(&ticket, attempt, executor, reporter, stop)? {
                 Ok((started, wall, usage)) => break (started, wall, usage, spent),
                 Err(message) if retries == 0 => return Err(Trouble::Failed(message)),
                 Err(message) if attempt > retries => {
@@ -97,23 +105,24 @@ impl Work {
             if !wait(pause, stop) {
                 return Err(Trouble::Stopped);
             }
-            self.ticket.reset().map_err(failed)?;
+            ticket.reset().map_err(failed)?;
         };
         self.check_externals()?;
         self.check_inputs(&before)?;
-        Ok(Done { sealed: self.ticket.seal().map_err(failed)?, started, wall, usage, before: spent, pulled: None })
+        Ok(Done { sealed: ticket.seal().map_err(failed)?, started, wall, usage, before: spent, pulled: None })
     }
 
     /// Executes the stage once. The inner error is one that another attempt may overcome.
     fn attempt(
         &self,
+        ticket: &Ticket,
         attempt: u32,
         executor: &dyn Executor,
         reporter: &Reporter,
         stop: &AtomicBool,
     ) -> Result<Result<(f64, f64, Usage), String>, Trouble> {
         let started = now();
-        let (fingerprint, scratch) = (self.ticket.key().fingerprint, self.ticket.scratch());
+        let (fingerprint, scratch) = (ticket.key().fingerprint, ticket.scratch());
         let (name, expected) = (self.name.as_str(), self.expected);
         let job = Job { name, fingerprint, expected, call: &self.call, scratch, log: &self.log };
         log::begin(&self.log, &self.provenance, attempt, &executor.command(&job), started)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use runner::cache::{Cache, Found, Lookup, Origin, Provenance, Ticket};
@@ -17,13 +18,13 @@ fn key(text: &str) -> Key {
     Key::new("write", 1, json!({"text": text}).as_object().unwrap(), &BTreeMap::new())
 }
 
-fn slots() -> IndexMap<String, String> {
-    IndexMap::from([("out".to_string(), "text".to_string())])
+fn slots() -> Arc<IndexMap<String, String>> {
+    Arc::new(IndexMap::from([("out".to_string(), "text".to_string())]))
 }
 
 fn miss(cache: &mut Cache, key: &Key) -> Ticket {
     match cache.lookup(key, &slots()).unwrap() {
-        Lookup::Miss(ticket) => ticket,
+        Lookup::Miss(claim) => claim.ticket().unwrap(),
         Lookup::Hit(outputs) => panic!("a hit: {outputs:?}"),
         Lookup::Taken(owner) => panic!("taken: {owner:?}"),
     }
@@ -104,7 +105,7 @@ fn of_two_processes_the_first_result_wins_and_the_other_is_recorded() {
     let (mut one, mut two) = (project.cache(), project.cache());
     let first = miss(&mut one, &key);
     // The other one takes it for dead.
-    one.release(&key.fingerprint).unwrap();
+    one.release(&[key.fingerprint]).unwrap();
     let second = miss(&mut two, &key);
     fill(&first, "first");
     fill(&second, "second");
@@ -123,7 +124,7 @@ fn what_another_process_finished_meanwhile_is_a_hit() {
     let (mut one, mut two) = (project.cache(), project.cache());
     drop(miss(&mut two, &key));
     assert!(matches!(one.lookup(&key, &slots()).unwrap(), Lookup::Taken(owner) if owner.process == std::process::id()));
-    two.release(&key.fingerprint).unwrap();
+    two.release(&[key.fingerprint]).unwrap();
     let ticket = miss(&mut one, &key);
     fill(&ticket, "a");
     let outputs = one.record(ticket.seal().unwrap(), &provenance()).unwrap();

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
 use hyper::Method;
 use indexmap::IndexMap;
@@ -37,8 +38,9 @@ impl Lab {
         let mut cache = Cache::open(&self.store(store)).unwrap();
         let params = Map::from_iter([("name".to_string(), Value::from(name))]);
         let key = Key::new("toy", 1, &params, &BTreeMap::new());
-        let outputs = IndexMap::from([("out".to_string(), "text".to_string())]);
-        let Lookup::Miss(ticket) = cache.lookup(&key, &outputs).unwrap() else { panic!("`{name}` is there") };
+        let outputs = Arc::new(IndexMap::from([("out".to_string(), "text".to_string())]));
+        let Lookup::Miss(claim) = cache.lookup(&key, &outputs).unwrap() else { panic!("`{name}` is there") };
+        let ticket = claim.ticket().unwrap();
         for (path, content) in files {
             fs::write(ticket.directories()["out"].join(path), content).unwrap();
         }

@@ -27,7 +27,7 @@ pub struct Wanted {
     /// Its key.
     pub key: Key,
     /// Output slot → artifact kind.
-    pub outputs: IndexMap<String, String>,
+    pub outputs: Arc<IndexMap<String, String>>,
     /// What the remote says of it, if it was asked.
     pub entry: Option<Box<Entry>>,
 }
@@ -36,7 +36,7 @@ impl From<Entry> for Wanted {
     fn from(entry: Entry) -> Wanted {
         let key = Key { fingerprint: entry.fingerprint, text: entry.key.clone() };
         let kinds = entry.outputs.iter().map(|(slot, artifact)| (slot.clone(), artifact.kind.clone()));
-        Wanted { key, outputs: kinds.collect(), entry: Some(Box::new(entry)) }
+        Wanted { key, outputs: Arc::new(kinds.collect()), entry: Some(Box::new(entry)) }
     }
 }
 
@@ -86,7 +86,7 @@ impl Remote {
     pub(in crate::cache) fn read_for(
         &self,
         key: &Key,
-        outputs: &IndexMap<String, String>,
+        outputs: &Arc<IndexMap<String, String>>,
         scratch: &Path,
         store: &Arc<Store>,
         tell: &(dyn Fn(Step) + Sync),
@@ -219,7 +219,7 @@ impl Cache {
             match self.lookup(&wanted.key, &wanted.outputs)? {
                 Lookup::Hit(_) => pulled.here += 1,
                 Lookup::Taken(_) => pulled.elsewhere += 1,
-                Lookup::Miss(ticket) => tickets.push((wanted, ticket)),
+                Lookup::Miss(claim) => tickets.push((wanted, claim.ticket()?)),
             }
         }
         let store = self.store();
@@ -258,9 +258,9 @@ impl Cache {
         if !brought.is_empty() {
             self.record_all(brought)?;
         }
-        for (wanted, _) in tickets.iter().filter(|(wanted, _)| !recorded.contains(&wanted.key.fingerprint)) {
-            self.release(&wanted.key.fingerprint)?;
-        }
+        let left = tickets.iter().map(|(wanted, _)| wanted.key.fingerprint);
+        let left: Vec<Digest> = left.filter(|fingerprint| !recorded.contains(fingerprint)).collect();
+        self.release(&left)?;
         Ok(end.is_ok())
     }
 }
