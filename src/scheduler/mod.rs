@@ -15,6 +15,7 @@ mod engine;
 mod event;
 mod examine;
 mod executor;
+mod launch;
 mod log;
 mod memory;
 mod news;
@@ -27,6 +28,7 @@ mod run;
 mod shards;
 pub mod slurm;
 mod state;
+mod summary;
 mod threads;
 mod worker;
 

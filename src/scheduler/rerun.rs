@@ -11,9 +11,9 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
-use super::engine::Share;
 use super::examine::Examination;
 use super::executor::{Executor, Halt, Job};
+use super::launch::Share;
 use super::log;
 use super::run::Options;
 use crate::artifact::compare::{Comparison, Verdict, compare};
