@@ -68,6 +68,8 @@ fn exec_in(
     let mut session = Session { arguments, workspace, executor, options, interrupt, recorder: &mut recorder };
     let result = session.experiments(&plans).map(|one| worse(exit, one));
     drop(session);
+    // The process ends soon, and large ones are long in taking apart.
+    std::mem::forget(plans);
     let recorded = recorder.end(*result.as_ref().unwrap_or(&Exit::Failed));
     result.and_then(|exit| recorded.map(|()| exit))
 }

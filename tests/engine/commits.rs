@@ -132,6 +132,24 @@ fn what_another_process_finished_meanwhile_is_a_hit() {
 }
 
 #[test]
+fn of_many_keys_those_are_claimed_that_nobody_has_and_nobody_makes() {
+    let project = Project::new();
+    let (mut one, mut two) = (project.cache(), project.cache());
+    let keys = ["made", "made there", "being made", "new"].map(key);
+    for (cache, key) in [(&mut one, &keys[0]), (&mut two, &keys[1])] {
+        let ticket = miss(cache, key);
+        fill(&ticket, "a");
+        cache.record(ticket.seal().unwrap(), &provenance()).unwrap();
+    }
+    drop(miss(&mut two, &keys[2]));
+    let slots = slots();
+    let found = one.lookup_all(&keys.each_ref().map(|key| (key, &slots))).unwrap();
+    use Lookup::{Hit, Miss, Taken};
+    assert!(matches!(&found[..], [Hit(_), Hit(_), Taken(_), Miss(_)]), "{found:?}");
+    assert!(matches!(two.lookup(&keys[3], &slots).unwrap(), Taken(_)));
+}
+
+#[test]
 fn a_result_says_where_it_comes_from() {
     let project = Project::new();
     let key = key("a");

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use runner::plan::Plan;
-use runner::scheduler::Event;
+use runner::scheduler::{Event, Verdict, examine};
 use serde_json::json;
 
 use crate::project::{Project, Sketch};
@@ -59,6 +59,26 @@ fn an_output_with_a_deleted_or_an_added_file_is_set_aside() {
         assert_eq!(project.run(&plan).ran(), ["middle"]);
         assert_eq!(project.left_in("damaged").len(), 1);
     }
+}
+
+#[test]
+fn what_was_looked_at_ahead_of_the_plan_is_dirty_too_if_it_was_damaged() {
+    let project = Project::new();
+    let plan = chain("");
+    // The second run sees how the artifacts look.
+    project.run(&plan);
+    project.run(&plan);
+    let verdicts = || {
+        let mut cache = project.cache();
+        cache.read_ahead(vec![plan.experiment.clone()]);
+        let examination = examine(&plan, &mut cache).unwrap();
+        ["source", "middle", "end"].map(|name| examination[plan.find(name).unwrap()].verdict == Verdict::Fresh)
+    };
+    assert_eq!(verdicts(), [true; 3]);
+    tamper_secretly(&project.artifact(&plan, "middle").join("text.txt"), "abcdeF");
+    assert_eq!(verdicts(), [true, false, false]);
+    assert_eq!(project.run(&plan).ran(), ["middle"]);
+    assert_eq!(verdicts(), [true; 3]);
 }
 
 #[test]

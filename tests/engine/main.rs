@@ -2,6 +2,7 @@
 
 mod children;
 mod commits;
+mod crowds;
 mod devices;
 mod failures;
 mod freshness;
