@@ -13,7 +13,7 @@ use runner::digest::Digest;
 use runner::plan::{Externals, Plan, Planned, Refusal, plan};
 use runner::slots::Slots;
 use runner::spec::{self, Overrides};
-use runner::stage::{Context, Execution, Registry, Stage};
+use runner::stage::{Context, Registry, Stage};
 use serde_json::{Map, Value, json};
 
 /// Stages of a chain.
@@ -128,7 +128,7 @@ pub fn touches(stages: usize) -> Plan {
             externals: BTreeMap::new(),
             inputs: Slots::new(),
             outputs: Arc::new(IndexMap::from([("out".to_string(), "text".to_string())])),
-            execution: Execution::default(),
+            execution: Arc::default(),
             accelerated: false,
         });
     }

@@ -54,8 +54,8 @@ pub struct Planned {
     pub inputs: Slots<Source>,
     /// Output slot → artifact kind.
     pub outputs: Arc<IndexMap<String, String>>,
-    /// How to run.
-    pub execution: Execution,
+    /// How to run; shared with the stages that are the same but for their seed and time step.
+    pub execution: Arc<Execution>,
     /// Whether the scheduler chooses the device: the kind computes on an accelerator where there is
     /// one, and the experiment names no device.
     pub accelerated: bool,
@@ -403,7 +403,7 @@ mod tests {
             externals: external.into_iter().collect(),
             inputs: inputs.iter().map(|(slot, source)| (slot.to_string(), source.clone())).collect(),
             outputs: Arc::new(IndexMap::from([("out".to_string(), "toy".to_string())])),
-            execution: Execution::default(),
+            execution: Arc::default(),
             accelerated: false,
         }
     }

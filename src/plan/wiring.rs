@@ -48,7 +48,7 @@ pub(super) struct Wired<'a> {
     pub inputs: HashMap<&'a str, Option<Link<'a>>>,
     /// Output slot → artifact kind.
     pub outputs: Arc<IndexMap<String, String>>,
-    pub execution: Execution,
+    pub execution: Arc<Execution>,
     /// Whether the scheduler chooses the device.
     pub accelerated: bool,
 }
@@ -442,6 +442,7 @@ fn wire_stage<'a>(
     let of_kind = signature.and_then(|signature| kinds.get(&signature.kind));
     let said = execution::of_stage(name, &stage.execution, of_kind, scope, problems);
     let (execution, accelerated) = check::execution(&format!("`{name}`"), signature, &said, problems);
+    let execution = Arc::new(execution);
     let outputs = signature.into_iter().flat_map(|signature| &signature.outputs);
     let outputs = Arc::new(outputs.map(|(slot, output)| (slot.clone(), output.kind.clone())).collect());
     Wired { name, mark: stage.mark, signature, params, inputs: HashMap::new(), outputs, execution, accelerated }

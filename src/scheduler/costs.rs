@@ -96,7 +96,6 @@ mod tests {
 
     use super::*;
     use crate::plan::{Output, Params, Source};
-    use crate::stage::Execution;
 
     /// `a` → `b` → `c`, and `d` on its own; all of the kinds that their names start with.
     fn plan() -> Plan {
@@ -111,7 +110,7 @@ mod tests {
                 externals: BTreeMap::new(),
                 inputs: producer.into_iter().map(|stage| ("in".to_string(), source(stage))).collect(),
                 outputs: Arc::new(IndexMap::from([("out".to_string(), "text".to_string())])),
-                execution: Execution::default(),
+                execution: Arc::default(),
                 accelerated: false,
             });
         }
@@ -139,7 +138,7 @@ mod tests {
     fn shards_that_never_ran_cost_equal_parts_of_their_stage_and_merging_nothing() {
         let mut plan = plan();
         let mut whole = plan[StageIndex::new(1)].clone();
-        whole.execution.shards = 4;
+        Arc::make_mut(&mut whole.execution).shards = 4;
         let mut part =
             |name: &str| plan.add(Planned { names: vec![name.to_string()], ..plan[StageIndex::new(0)].clone() });
         let (known, new) = (part("b [1/4]"), part("b [2/4]"));

@@ -206,7 +206,7 @@ impl Engine<'_> {
             };
             inputs.insert(slot.to_string(), path);
         }
-        let mut execution = planned.execution.clone();
+        let mut execution = (*planned.execution).clone();
         if !self.options.elsewhere {
             execution.threads = share.slots;
         }

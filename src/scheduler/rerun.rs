@@ -190,7 +190,7 @@ impl Trials<'_> {
             inputs.insert(slot.to_string(), path);
         }
         let trial = cache.trial(&self.examination.key(self.plan, stage), &planned.outputs)?;
-        let mut execution = planned.execution.clone();
+        let mut execution = (*planned.execution).clone();
         execution.threads = share.slots;
         execution.device = share.device;
         let call = Call {

@@ -114,8 +114,9 @@ pub(super) fn expand(plan: &Plan, examination: Examination) -> Expanded<'_> {
             let left = parts.iter().map(|(place, shard)| (slot(*shard), source(*place)));
             planned.inputs = planned.inputs.with(left);
             // Merging reads and writes files.
-            planned.execution.threads = 1;
-            (planned.execution.device, planned.accelerated) = (Device::Cpu, false);
+            let execution = Arc::make_mut(&mut planned.execution);
+            (execution.threads, execution.device) = (1, Device::Cpu);
+            planned.accelerated = false;
         }
         let place = expanded.add(planned);
         examined.push(examination[stage].clone());
@@ -148,7 +149,7 @@ fn part(whole: &Planned, shard: Shard) -> Planned {
     part.names = vec![name(whole.name(), shard)];
     part.kind = kind(&whole.kind);
     part.outputs = Arc::new(IndexMap::from([(SHARD.to_string(), SHARD.to_string())]));
-    part.execution.shards = 1;
+    Arc::make_mut(&mut part.execution).shards = 1;
     part
 }
 

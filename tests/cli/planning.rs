@@ -297,7 +297,7 @@ fn a_cycle_of_any_length_is_named_whole() {
 fn executions(plan: &Plan) -> String {
     let line = |stage| {
         let planned = &plan[stage];
-        let runner::stage::Execution { micro_batch, device, gradient_checkpointing, .. } = &planned.execution;
+        let runner::stage::Execution { micro_batch, device, gradient_checkpointing, .. } = &*planned.execution;
         let device = if planned.accelerated { "any device".to_string() } else { device.to_string() };
         format!("{}: {micro_batch} on {device}, checkpointing {gradient_checkpointing}\n", planned.name())
     };
@@ -334,7 +334,7 @@ stages:
 fn patience(plan: &Plan) -> String {
     let line = |stage| {
         let planned = &plan[stage];
-        let runner::stage::Execution { timeout, retries, .. } = &planned.execution;
+        let runner::stage::Execution { timeout, retries, .. } = &*planned.execution;
         let timeout = timeout.map_or("no timeout".to_string(), |timeout| timeout.to_string());
         format!("{}: {timeout}, {retries} retries\n", planned.name())
     };

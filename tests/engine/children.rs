@@ -1,5 +1,6 @@
 //! Stages as child processes: shell scripts stand for the program. `$0` is the path of the call.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use runner::plan::Plan;
@@ -212,7 +213,7 @@ fn run_as(execution: Execution, text: &str) -> (Project, Story) {
     let project = Project::new();
     let mut sketch = Sketch::new();
     let mut child = crate::project::planned("child", "script", json!({}), &[]);
-    child.execution = execution;
+    child.execution = Arc::new(execution);
     sketch.plan.add(child);
     let options = Options { jobs: 1, keep_going: false, ..Options::default() };
     let story = project.run_by(&sketch.plan, options, &script(text));

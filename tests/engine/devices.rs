@@ -1,6 +1,7 @@
 //! Which stage computes on which device. The devices are made up: nothing but their names is used.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use runner::devices::Device;
 use runner::plan::StageIndex;
@@ -33,7 +34,7 @@ impl Bench {
     fn add(&mut self, name: &str, number: usize, pinned: Option<Device>) -> StageIndex {
         let mut stage = planned(name, "compute", self.params(name, number), &[]);
         stage.accelerated = pinned.is_none();
-        stage.execution.device = pinned.unwrap_or_default();
+        Arc::make_mut(&mut stage.execution).device = pinned.unwrap_or_default();
         self.sketch.plan.add(stage)
     }
 

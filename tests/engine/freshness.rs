@@ -1,10 +1,12 @@
 //! What runs again and what does not.
 
 use std::fs;
+use std::sync::Arc;
 
 use runner::digest::Digest;
 use runner::plan::Plan;
 use runner::scheduler::Options;
+use runner::stage::Execution;
 use serde_json::json;
 
 use crate::project::{Project, Sketch, contents};
@@ -81,8 +83,7 @@ fn how_a_stage_runs_and_what_it_is_called_do_not_count() {
     project.run(&diamond("a", "b"));
     let mut sketch = Sketch::new();
     let mut renamed = crate::project::planned("renamed", "write", json!({"text": "a"}), &[]);
-    renamed.execution.threads = 2;
-    renamed.execution.micro_batch = 7;
+    renamed.execution = Arc::new(Execution { threads: 2, micro_batch: 7, ..Execution::default() });
     sketch.plan.add(renamed);
     assert_eq!(project.run(&sketch.plan).ran(), Vec::<&str>::new());
 }

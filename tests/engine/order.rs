@@ -1,5 +1,7 @@
 //! What starts when.
 
+use std::sync::Arc;
+
 use runner::scheduler::{Event, Options};
 use serde_json::json;
 
@@ -38,7 +40,7 @@ fn a_stage_takes_as_many_slots_as_it_has_threads() {
     let mut sketch = Sketch::new();
     for number in 0..6 {
         let mut stage = planned(&number.to_string(), "write", json!({"text": number.to_string()}), &[]);
-        stage.execution.threads = if number == 3 { 2 } else { 1 };
+        Arc::make_mut(&mut stage.execution).threads = if number == 3 { 2 } else { 1 };
         sketch.plan.add(stage);
     }
     let story = project.run_with(&sketch.plan, Options { jobs: 2, keep_going: false, ..Options::default() });
@@ -59,7 +61,7 @@ fn a_stage_with_more_threads_than_there_are_slots_runs_with_fewer() {
     let project = Project::new();
     let mut sketch = Sketch::new();
     let mut wide = planned("wide", "write", json!({"text": "w"}), &[]);
-    wide.execution.threads = 64;
+    Arc::make_mut(&mut wide.execution).threads = 64;
     sketch.plan.add(wide);
     assert!(project.run(&sketch.plan).outcome.is_complete());
 }

@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 use runner::cache::Cache;
 use runner::plan::{Output, Plan, Planned, Source, StageIndex};
 use runner::scheduler::{Event, Examination, Executor, InProcess, Options, Outcome, Verdict, examine, run};
-use runner::stage::{Execution, External};
+use runner::stage::External;
 use serde_json::{Value, json};
 
 use crate::toys;
@@ -184,7 +184,7 @@ pub fn planned(name: &str, kind: &str, params: Value, inputs: &[StageIndex]) -> 
         externals: BTreeMap::new(),
         inputs: inputs.iter().enumerate().map(|(slot, stage)| (slot.to_string(), source(stage))).collect(),
         outputs: Arc::new(IndexMap::from([("out".to_string(), "text".to_string())])),
-        execution: Execution::default(),
+        execution: Arc::default(),
         accelerated: false,
     }
 }

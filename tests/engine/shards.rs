@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::Arc;
 
 use runner::cache::Entry;
 use runner::devices::Device;
@@ -39,7 +40,7 @@ impl Choir {
     fn shout(&self, inputs: &[StageIndex]) -> runner::plan::Planned {
         let params = json!({"place": self.project.path("place"), "number": self.together});
         let mut shout = planned("shout", "shout", params, inputs);
-        shout.execution.shards = self.shards;
+        Arc::make_mut(&mut shout.execution).shards = self.shards;
         shout.accelerated = true;
         shout
     }
@@ -222,7 +223,7 @@ fn shards_of_another_number_or_micro_batch_are_not_used() {
     let mut plan = Sketch::new().plan;
     let text = plan.add(planned("text", "write", json!({"text": "seventh"}), &[]));
     let mut shout = choir.shout(&[text]);
-    shout.execution.micro_batch = 7;
+    Arc::make_mut(&mut shout.execution).micro_batch = 7;
     plan.add(shout);
     choir.breaks("nothing");
     assert!(choir.project.run(&plan).outcome.is_complete());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -153,7 +154,7 @@ impl Site {
         resources = resources.with(&planned.execution.slurm);
         if planned.accelerated {
             let gpu = resources.gpu() && !processor && !self.is_local(&planned.kind);
-            planned.execution.device = if gpu { Device::Cuda(0) } else { Device::Cpu };
+            Arc::make_mut(&mut planned.execution).device = if gpu { Device::Cuda(0) } else { Device::Cpu };
             planned.accelerated = false;
         }
         // A stage that is stopped by itself needs no more than that.
@@ -162,7 +163,7 @@ impl Site {
             resources.time = Some(Minutes::covering(timeout.duration() * stages + MARGIN));
         }
         resources.cpus.get_or_insert(planned.execution.threads.max(1) as u32);
-        planned.execution.slurm = resources;
+        Arc::make_mut(&mut planned.execution).slurm = resources;
         Ok(())
     }
 }
@@ -210,6 +211,7 @@ mod tests {
     }
 
     fn planned(kind: &str, accelerated: bool, slurm: serde_json::Value) -> Planned {
+        let slurm = serde_json::from_value(slurm).unwrap();
         Planned {
             names: vec!["a".to_string()],
             kind: kind.to_string(),
@@ -218,7 +220,7 @@ mod tests {
             externals: BTreeMap::new(),
             inputs: Slots::new(),
             outputs: Arc::default(),
-            execution: Execution { threads: 4, slurm: serde_json::from_value(slurm).unwrap(), ..Execution::default() },
+            execution: Arc::new(Execution { threads: 4, slurm, ..Execution::default() }),
             accelerated,
         }
     }
@@ -263,7 +265,7 @@ mod tests {
     fn a_job_may_take_as_long_as_its_stages_may_where_nobody_says_how_long() {
         let time = |slurm, timeout: &str| {
             let mut planned = planned("train", false, slurm);
-            planned.execution.timeout = Some(timeout.parse().unwrap());
+            Arc::make_mut(&mut planned.execution).timeout = Some(timeout.parse().unwrap());
             Site::default().arrange(&mut planned, false).unwrap();
             planned.execution.slurm.time.unwrap().0
         };
