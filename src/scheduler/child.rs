@@ -6,8 +6,8 @@
 //! call already.
 //!
 //! It is contained: it sees a small environment, has a process group of its own, so that it does not hear
-//! the Ctrl-C of the terminal and can be stopped with all that it started, and what it leaves running is
-//! killed before its outputs are looked at. Floods of news and of text for the log are cut
+//! the Ctrl-C of the terminal and can be stopped with all that it started, and what it leaves running, in the
+//! group or out of it (`orphans.rs`), is killed before its outputs are looked at. Floods of news and of text for the log are cut
 //! (`output.rs`). It dies with this process, if it asks for that with [`die_with_parent`].
 
 use std::ffi::{OsStr, OsString};
@@ -25,7 +25,8 @@ use serde::{Deserialize, Serialize};
 use super::executor::{Executor, Halt, Job, Usage};
 use super::log::tail;
 use super::memory::{Kills, exhausted, killed};
-use super::nursery::{LONGEST, Nursery};
+use super::nursery::{LONGEST, Nursery, Request};
+use super::orphans;
 use super::output::Output;
 use crate::stage::{Call, Progress, Update};
 
@@ -65,6 +66,7 @@ impl ChildProcess {
 
     /// Runs `program` with `arguments` and the path of the call.
     pub fn new<S: Into<OsString>>(program: PathBuf, arguments: impl IntoIterator<Item = S>) -> ChildProcess {
+        orphans::adopt();
         ChildProcess { program, arguments: arguments.into_iter().map(S::into).collect(), nursery: None }
     }
 
@@ -76,30 +78,31 @@ impl ChildProcess {
     /// Starts a process for a call. Only one that is not forked in the nursery reads it from a file, in
     /// the directory `scratch`.
     fn begin(&self, call: &Call, scratch: &Path) -> io::Result<Begun> {
-        let (text, threads) = (serde_json::to_vec(call)?, call.execution.threads);
+        let (text, threads, mark) = (serde_json::to_vec(call)?, call.execution.threads, orphans::mark());
         if let Some(nursery) = self.nursery.as_ref().filter(|_| text.len() <= LONGEST) {
             let ((news, stdout), (log, stderr)) = (io::pipe()?, io::pipe()?);
             let (stdout, stderr) = (OwnedFd::from(stdout), OwnedFd::from(stderr));
-            if let Ok(id) = nursery.begin(&text, threads, &stdout, &stderr) {
-                return Ok(Begun { id, news: OwnedFd::from(news).into(), text: OwnedFd::from(log).into() });
+            if let Ok(id) = nursery.begin(&Request { call: &text, threads, mark }, &stdout, &stderr) {
+                return Ok(Begun { id, mark, news: OwnedFd::from(news).into(), text: OwnedFd::from(log).into() });
             }
         }
         let path = scratch.join("call.json");
         fs::write(&path, serde_json::to_vec_pretty(call)?)?;
-        let mut child = self.command(&path, threads).spawn()?;
+        let mut child = self.command(&path, threads, mark).spawn()?;
         let news = child.stdout.take().expect("standard output is piped");
         let text = child.stderr.take().expect("standard error is piped");
-        Ok(Begun { id: child.id() as libc::pid_t, news, text })
+        Ok(Begun { id: child.id() as libc::pid_t, mark, news, text })
     }
 
     /// Nothing here needs code between fork and exec, so that the system can start the child without
     /// copying this process's tables of memory.
-    fn command(&self, call: &Path, threads: usize) -> Command {
+    fn command(&self, call: &Path, threads: usize, mark: u64) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).arg(call).process_group(0).env_clear();
         let passed = std::env::vars_os().filter(|(name, _)| is_passed(name));
         command.envs(passed).env(THREADS, threads.to_string());
-        command.env(PARENT, std::process::id().to_string());
+        let this = std::process::id();
+        command.env(PARENT, this.to_string()).env(orphans::EXECUTION, orphans::described(this, mark));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -114,6 +117,8 @@ pub(super) fn is_passed(name: &OsStr) -> bool {
 /// A child process that has just been started, and the pipes from it.
 struct Begun {
     id: libc::pid_t,
+    /// What its execution is told apart by.
+    mark: u64,
     news: ChildStdout,
     text: ChildStderr,
 }
@@ -178,10 +183,10 @@ impl Executor for ChildProcess {
             let log = fs::File::options().create(true).append(true).open(job.log).map_err(|error| {
                 io::Error::new(error.kind(), format!("cannot open its log `{}`: {error}", job.log.display()))
             })?;
-            let Begun { id, news, text } = self.begin(job.call, job.scratch)?;
+            let Begun { id, mark, news, text } = self.begin(job.call, job.scratch)?;
             let limit = execution.timeout.map(|timeout| Instant::now() + timeout.duration());
             let output = Output::new(news, text, log)?;
-            Child { id, output, terminated: None, reaped: false }.attend(progress, stop, limit)
+            Child { id, mark, output, terminated: None, reaped: false }.attend(progress, stop, limit)
         };
         let (end, stopped) = run().map_err(|error| Halt::Failed(format!("cannot run its process: {error}")))?;
         match end.status {
@@ -229,6 +234,7 @@ enum Stop {
 /// A child process that runs.
 struct Child {
     id: libc::pid_t,
+    mark: u64,
     output: Output,
     /// When it was asked to stop, and why.
     terminated: Option<(Instant, Stop)>,
@@ -268,7 +274,7 @@ impl Child {
         loop {
             let open = self.output.pass_on(TICK, progress)?;
             if let Some(mut end) = self.reap()? {
-                if bury(self.id) {
+                if bury(self.id) | orphans::bury(self.mark, BURIAL) {
                     let left = "it left processes behind when it ended; they were killed".to_string();
                     progress.update(Update::Warning(left));
                 }
@@ -330,6 +336,9 @@ fn bury(group: libc::pid_t) -> bool {
     }
     let since = Instant::now();
     while signal(0) && since.elapsed() < BURIAL {
+        // This process has become the parent of all that is left in the group.
+        // SAFETY: a plain system call; a null status is allowed.
+        unsafe { libc::waitpid(-group, std::ptr::null_mut(), libc::WNOHANG) };
         std::thread::sleep(Duration::from_millis(1));
     }
     true

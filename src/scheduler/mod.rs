@@ -21,6 +21,7 @@ mod memory;
 mod news;
 mod nursery;
 mod origin;
+mod orphans;
 mod output;
 mod pull;
 mod rerun;

@@ -15,6 +15,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::child::{PARENT, THREADS, is_passed};
+use super::orphans::{EXECUTION, described};
 
 /// The longest call, in bytes: the system takes no much longer messages.
 pub(super) const LONGEST: usize = 64 << 10;
@@ -22,6 +23,16 @@ pub(super) const LONGEST: usize = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The status of a stage that panicked.
 const PANICKED: i32 = 101;
+
+/// What the nursery is asked for.
+pub(super) struct Request<'r> {
+    /// The call of the stage, in JSON.
+    pub call: &'r [u8],
+    /// Threads that it computes with.
+    pub threads: usize,
+    /// What its execution is told apart by (`orphans.rs`).
+    pub mark: u64,
+}
 
 /// The nursery, as the process sees it that started it.
 pub struct Nursery {
@@ -54,20 +65,20 @@ impl Nursery {
         }
     }
 
-    /// Starts a process for the stage of a call, and returns its id. It writes to these pipes.
+    /// Starts a process for a stage, and returns its id. It writes to these pipes.
     ///
     /// # Errors
     ///
     /// If the nursery is gone, or the system has no room for a process.
-    pub(super) fn begin(&self, call: &[u8], threads: usize, news: &OwnedFd, text: &OwnedFd) -> io::Result<libc::pid_t> {
+    pub(super) fn begin(&self, request: &Request<'_>, news: &OwnedFd, text: &OwnedFd) -> io::Result<libc::pid_t> {
         // Without its reply nobody knows of a process, and it must not begin: another one is started then.
         let (start, mut go) = io::pipe()?;
-        let mut request = threads.to_le_bytes().to_vec();
-        request.extend_from_slice(call);
+        let Request { call, threads, mark } = request;
+        let message = [&threads.to_le_bytes(), &mark.to_le_bytes(), *call].concat();
         let mut lock = self.socket.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let socket = lock.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         let mut room = [0; 16];
-        let asked = send(socket, &request, &[&start.into(), news, text]).and_then(|()| receive(socket, &mut room));
+        let asked = send(socket, &message, &[&start.into(), news, text]).and_then(|()| receive(socket, &mut room));
         let answer = asked.ok().and_then(|(answer, _)| answer.first_chunk().copied());
         let Some(answer) = answer else {
             *lock = None;
@@ -115,10 +126,11 @@ fn serve(socket: &OwnedFd, run: impl Fn(&[u8]) -> i32) -> io::Result<()> {
         strange.iter().for_each(|name| std::env::remove_var(name));
         std::env::set_var(PARENT, parent.to_string());
     }
-    let mut room = vec![0; size_of::<usize>() + LONGEST];
+    let mut room = vec![0; size_of::<usize>() + size_of::<u64>() + LONGEST];
     loop {
         let (request, pipes) = receive(socket, &mut room)?;
-        let Some((threads, call)) = request.split_first_chunk() else { return Ok(()) };
+        let Some((threads, rest)) = request.split_first_chunk() else { return Ok(()) };
+        let Some((mark, call)) = rest.split_first_chunk() else { return Ok(()) };
         let id = fork_sibling();
         if id != 0 {
             let answer = if id > 0 { id } else { -io::Error::last_os_error().raw_os_error().unwrap_or(libc::EAGAIN) };
@@ -131,6 +143,7 @@ fn serve(socket: &OwnedFd, run: impl Fn(&[u8]) -> i32) -> io::Result<()> {
             #[cfg(target_os = "linux")]
             libc::prctl(libc::PR_SET_NAME, c"runner-stage".as_ptr());
             std::env::set_var(THREADS, usize::from_le_bytes(*threads).to_string());
+            std::env::set_var(EXECUTION, described(parent as u32, u64::from_le_bytes(*mark)));
         }
         let prepare = move || -> io::Result<()> {
             // SAFETY: the descriptor is not used any more: the process ends below.

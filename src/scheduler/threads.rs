@@ -1,14 +1,15 @@
 //! The threads that stages run in: as many as ever ran at the same time, for a thread takes longer to start
 //! than a short stage to be looked after.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::Scope;
 
-use super::executor::Executor;
+use super::executor::{Executor, panic_message};
 use super::news::{News, Reporter};
-use super::worker::Work;
+use super::worker::{Trouble, Work};
 use crate::cache::Claim;
 use crate::plan::StageIndex;
 
@@ -51,7 +52,12 @@ impl<'scope, 'env> Threads<'scope, 'env> {
                 let next = waiting.lock().expect("no panic while it is locked").recv();
                 let Ok((stage, work, claim)) = next else { return };
                 let reporter = Reporter { stage, news: news.clone() };
-                let result = work.perform(claim, executor, &reporter, stop);
+                let perform = AssertUnwindSafe(|| work.perform(claim, executor, &reporter, stop));
+                // Nobody would hear of the end of a stage whose thread is gone.
+                let result = catch_unwind(perform).unwrap_or_else(|panic| {
+                    let message = format!("the runner itself panicked: {}", panic_message(panic.as_ref()));
+                    Err(Trouble::Failed(message))
+                });
                 // Before the news, upon which another stage comes.
                 free.fetch_add(1, Ordering::Relaxed);
                 reporter.send(News::Ended(stage, Box::new(result)));

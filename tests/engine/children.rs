@@ -1,11 +1,12 @@
 //! Stages as child processes: shell scripts stand for the program. `$0` is the path of the call.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use runner::plan::Plan;
-use runner::scheduler::{ChildProcess, Event, Options};
-use runner::stage::Execution;
+use runner::scheduler::{ChildProcess, Event, Executor, Halt, Job, Options, Usage};
+use runner::stage::{Execution, Progress};
 use serde_json::json;
 
 use crate::project::{Project, Sketch, Story};
@@ -155,6 +156,22 @@ fn what_a_child_leaves_running_is_killed_before_its_outputs_are_looked_at() {
     assert_eq!(project.run_by(&plan(), Options::default(), &script("exit 1")).ran(), Vec::<&str>::new());
 }
 
+/// Only Linux lets a process adopt what its descendants leave behind.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_child_leaves_running_in_a_session_of_its_own_is_killed_too() {
+    let late = r#"
+        setsid sh -c 'sleep 0.2; sleep 1; echo late > "$1"' daemon "$out/text.txt" > /dev/null 2>&1 &
+        sleep 0.1
+        echo now > "$out/text.txt""#;
+    let (project, story) = run(late);
+    assert!(story.outcome.is_complete(), "{:?}", story.outcome.failures);
+    let left = "it left processes behind when it ended; they were killed".to_string();
+    assert!(story.events.contains(&Event::Warning { stage: "child".to_string(), message: left }), "{:?}", story.events);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(project.text(&plan(), "child"), "now\n");
+}
+
 #[test]
 fn of_a_flood_into_the_log_the_beginning_and_the_end_are_kept() {
     let (project, story) =
@@ -226,16 +243,21 @@ fn a_stage_that_takes_too_long_is_stopped_with_all_that_it_started() {
     let since = Instant::now();
     let (project, story) = run_as(
         Execution { timeout, ..Execution::default() },
-        "echo half > \"$out/text.txt\"; sleep 60 & echo $! > \"$(dirname \"$0\")/../../../pid\"; wait",
+        r#"echo half > "$out/text.txt"
+        pids="$(dirname "$0")/../../../pids"
+        sleep 60 & echo $! > "$pids"
+        [ "$(uname)" = Linux ] && { setsid sleep 60 & echo $! >> "$pids"; }
+        wait"#,
     );
     assert!(since.elapsed() < Duration::from_secs(10));
     let message = &story.outcome.failures[0].message;
     assert_eq!(message, "it took longer than its `execution.timeout` of 200 ms, and was stopped");
     assert_eq!(project.left_in("store").len(), 0);
-    let pid: libc::pid_t = std::fs::read_to_string(project.path("work/pid")).unwrap().trim().parse().unwrap();
-    // A process that nobody reaped yet is dead too.
-    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    assert!(state.is_empty() || state.contains(") Z "), "{state}");
+    for pid in std::fs::read_to_string(project.path("work/pids")).unwrap().lines() {
+        // A process that nobody reaped yet is dead too.
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        assert!(state.is_empty() || state.contains(") Z "), "{state}");
+    }
 }
 
 /// Fails until it is tried for the third time; the outputs of earlier attempts must be gone.
@@ -292,4 +314,28 @@ fn a_device_without_memory_is_recognised_by_its_last_words() {
         "its process exited with status 101: the device ran out of memory; a smaller `execution: {micro_batch: …}` \
          takes less, it is 32 now"
     );
+}
+
+/// An executor with a defect.
+struct Defect;
+
+impl Executor for Defect {
+    fn execute(&self, _: &Job<'_>, _: &dyn Progress, _: &AtomicBool) -> Result<Usage, Halt> {
+        panic!("index out of bounds");
+    }
+
+    fn command(&self, _: &Job<'_>) -> String {
+        "none".to_string()
+    }
+}
+
+#[test]
+fn a_panic_of_the_runner_itself_fails_the_stage_and_ends_the_run() {
+    let project = Project::new();
+    let options = Options { jobs: 1, keep_going: false, ..Options::default() };
+    let story = project.run_by(&plan(), options, &Defect);
+    assert_eq!(story.outcome.failures[0].message, "the runner itself panicked: index out of bounds");
+    assert_eq!(project.left_in("store").len(), 0);
+    let good = script(r#"printf abc > "$out/text.txt""#);
+    assert_eq!(project.run_by(&plan(), Options::default(), &good).ran(), ["child"]);
 }
