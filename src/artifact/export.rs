@@ -14,7 +14,8 @@ use serde_json::{Map, Value, json};
 
 use super::columns::{Clusters, Scores};
 use super::files::{read_json, read_json_lines};
-use super::pool::{Choice, Turn};
+use super::image_folder::ImageFolder;
+use super::pool::{Choice, ImageReference, Turn};
 
 /// How samples are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +91,18 @@ fn number(value: f32) -> Value {
     value.to_string().parse::<f64>().map_or(Value::Null, |value| json!(value))
 }
 
+/// How samples are exported.
+pub struct ExportOptions<'a> {
+    /// How they are written.
+    pub layout: Layout,
+    /// What is added to each, if anything.
+    pub reasons: Option<&'a Reasons>,
+    /// Where their images are brought to, if anywhere.
+    pub images: Option<&'a ImageFolder<'a>>,
+    /// Hears how many samples are done, and how many there are.
+    pub progress: &'a dyn Fn(u64, u64),
+}
+
 /// What an export came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exported {
@@ -107,16 +120,8 @@ struct Stored {
     #[serde(default)]
     source_id: Option<Value>,
     #[serde(default)]
-    images: Vec<StoredImage>,
+    images: Vec<ImageReference>,
     turns: Vec<Turn>,
-}
-
-#[derive(Deserialize)]
-struct StoredImage {
-    path: String,
-    /// Present where an image is not a file of its own.
-    #[serde(default)]
-    part: Option<Value>,
 }
 
 /// A sample as it is written.
@@ -134,57 +139,60 @@ struct Written {
 
 /// Writes the samples of a pool or subset in its order. Each has the `id` that its dataset gave it,
 /// else its id in the pool; one image is a path, several are a list of them, relative to the folder
-/// of images that the dataset was read with. Where samples come from several datasets each names its
-/// own. `reasons` are added where they are given.
+/// that images are brought to, else to the one that the dataset was read with. Where samples come from several
+/// datasets each names its own.
 ///
 /// # Errors
 ///
-/// If the pool cannot be read, the samples cannot be written, or an image is no file of its own, which
-/// a path cannot name.
-pub fn export(
-    directory: &Path,
-    reasons: Option<&Reasons>,
-    layout: Layout,
-    to: &mut dyn Write,
-) -> anyhow::Result<Exported> {
+/// If the pool cannot be read, the samples or images cannot be written, or an image is no file of its own, which
+/// a path cannot name, and is brought nowhere.
+pub fn export(directory: &Path, options: &ExportOptions<'_>, to: &mut dyn Write) -> anyhow::Result<Exported> {
     let head: Map<String, Value> = read_json(&directory.join("pool.json"))?;
+    let total = head.get("samples").and_then(Value::as_u64).unwrap_or_default();
     let datasets = head.get("samples_by_dataset").and_then(Value::as_object).into_iter().flat_map(Map::keys);
     let mut exported = Exported { samples: 0, datasets: datasets.cloned().collect() };
     let several = exported.datasets.len() > 1;
     let path = directory.join("samples.jsonl");
     let unreadable = || format!("cannot read `{}`", path.display());
     let lines = BufReader::new(File::open(&path).with_context(unreadable)?).lines();
-    let (begin, between, end) = match layout {
+    let (begin, between, end) = match options.layout {
         Layout::List => ("[\n", ",\n", "\n]\n"),
         Layout::Lines => ("", "\n", "\n"),
     };
     to.write_all(begin.as_bytes())?;
     for line in lines {
         let stored: Stored = serde_json::from_str(&line.with_context(unreadable)?).with_context(unreadable)?;
-        let written = written(stored, several, reasons)?;
+        let written = written(stored, several, options)?;
         if exported.samples > 0 {
             to.write_all(between.as_bytes())?;
         }
         serde_json::to_writer(&mut *to, &written).map_err(io::Error::from)?;
         exported.samples += 1;
+        (options.progress)(exported.samples as u64, total);
     }
-    if layout == Layout::List || exported.samples > 0 {
+    if options.layout == Layout::List || exported.samples > 0 {
         to.write_all(end.as_bytes())?;
     }
     to.flush()?;
     Ok(exported)
 }
 
-fn written(stored: Stored, several: bool, reasons: Option<&Reasons>) -> anyhow::Result<Written> {
+fn written(stored: Stored, several: bool, options: &ExportOptions<'_>) -> anyhow::Result<Written> {
     let Stored { id, dataset, source_id, images, turns } = stored;
-    let inside = images.iter().find(|image| image.part.is_some());
-    ensure!(
-        inside.is_none(),
-        "an image of sample `{id}` is inside the file `{}` of `{dataset}`, and LLaVA-style JSON can only name \
-         image files",
-        inside.map_or("", |image| image.path.as_str())
-    );
-    let mut paths: Vec<Value> = images.into_iter().map(|image| Value::from(image.path)).collect();
+    let mut paths: Vec<Value> = Vec::with_capacity(images.len());
+    for image in images {
+        paths.push(Value::from(match options.images {
+            Some(folder) => folder.bring(&dataset, &image)?,
+            None => {
+                ensure!(
+                    image.part.is_whole(),
+                    "an image of sample `{id}` is inside a file of `{dataset}`, and LLaVA-style JSON can only name image \
+                     files\nhint: `--images FOLDER` writes such images to a folder, and the samples then name them there"
+                );
+                image.path
+            }
+        }));
+    }
     let image = match paths.len() {
         0 => Value::Null,
         1 => paths.remove(0),
@@ -193,7 +201,7 @@ fn written(stored: Stored, several: bool, reasons: Option<&Reasons>) -> anyhow::
     let message = |from: &str, value: String| json!({"from": from, "value": value});
     let conversations =
         turns.into_iter().flat_map(|Turn { question, answer }| [message("human", question), message("gpt", answer)]);
-    let reasons = reasons.map_or_else(Map::new, |reasons| {
+    let reasons = options.reasons.map_or_else(Map::new, |reasons| {
         let mut known = Map::from_iter([("sample".to_string(), json!(id))]);
         known.extend(reasons.of(&id));
         known
@@ -251,7 +259,8 @@ mod tests {
 
         let told = |reasons: &Reasons, layout| {
             let mut text = Vec::new();
-            let exported = export(&subset, Some(reasons), layout, &mut text).unwrap();
+            let options = ExportOptions { layout, reasons: Some(reasons), images: None, progress: &|_, _| {} };
+            let exported = export(&subset, &options, &mut text).unwrap();
             assert_eq!((exported.samples, exported.datasets.len()), (2, 1));
             String::from_utf8(text).unwrap()
         };

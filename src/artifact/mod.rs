@@ -24,6 +24,7 @@ mod columns;
 pub mod compare;
 mod export;
 mod files;
+mod image_folder;
 mod metrics;
 mod piece;
 mod pool;
@@ -31,8 +32,9 @@ mod rows;
 mod samples;
 
 pub use columns::{Clusters, Influences, Scores, SweepPoint, Vectors, align};
-pub use export::{Exported, Layout, Reasons, export};
+pub use export::{ExportOptions, Exported, Layout, Reasons, export};
 pub use files::{read_json, read_json_lines, write_json, write_json_lines, write_summary};
+pub use image_folder::ImageFolder;
 pub use metrics::{Answer, Benchmark, CurvePoint, Metrics};
 pub use piece::{PieceWriter, Pieces};
 pub use pool::{Choice, Drop, ImageReference, Pool, Sample, Share, Turn};

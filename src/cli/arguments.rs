@@ -371,6 +371,10 @@ pub struct Export {
     /// all its scores.
     #[arg(long)]
     pub with_choices: bool,
+    /// Bring all images to this folder, one below it for each dataset: those inside files of a dataset are
+    /// written, the others linked. Paths are then relative to it.
+    #[arg(long, value_name = "FOLDER")]
+    pub images: Option<PathBuf>,
     /// One JSON list, or JSON Lines.
     #[arg(long, value_enum, default_value_t = ExportFormat::Json)]
     pub format: ExportFormat,

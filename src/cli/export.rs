@@ -11,9 +11,9 @@ use super::arguments::{Export, ExportFormat};
 use super::failure::{Exit, Failure};
 use super::plan::find;
 use super::workspace::Workspace;
-use crate::artifact::{Exported, Layout, Reasons, export as write};
+use crate::artifact::{ExportOptions, Exported, ImageFolder, Layout, Reasons, export as write};
 use crate::cache::Health;
-use crate::console;
+use crate::console::{self, Gauge};
 use crate::plan::{Plan, Planned, Source, StageIndex};
 use crate::scheduler::{Examination, Verdict, examine};
 use crate::stage::Registry;
@@ -51,17 +51,25 @@ pub fn export(arguments: &Export, registry: &Registry) -> Result<Exit, Failure> 
         ExportFormat::Json => Layout::List,
         ExportFormat::Jsonl => Layout::Lines,
     };
+    let locations = plan.locations(stage);
+    let images = arguments.images.as_ref().map(|folder| ImageFolder::new(folder, &from, &locations)).transpose()?;
+    let gauge = Gauge::count(&format!("exporting `{name}`"));
+    let progress = |done, total| gauge.set(done, total);
+    let options = ExportOptions { layout, reasons: reasons.as_ref(), images: images.as_ref(), progress: &progress };
     let done = match arguments.to.as_path() {
-        to if to == Path::new("-") => match write(&from, reasons.as_ref(), layout, &mut console::output()) {
+        to if to == Path::new("-") => match write(&from, &options, &mut console::output()) {
             // A reader that has gone, such as `head`, is no error.
             Err(error) if is_broken_pipe(&error) => return Ok(Exit::Done),
             done => done?,
         },
-        to => to_file(to, |file| write(&from, reasons.as_ref(), layout, file))?,
+        to => to_file(to, |file| write(&from, &options, file))?,
     };
     let to = if arguments.to == Path::new("-") { String::new() } else { format!(" to `{}`", arguments.to.display()) };
+    drop(gauge);
     console::note(&format!("exported {} of `{name}`{to}", count(done.samples, "sample")));
-    if done.datasets.len() > 1 {
+    if let Some(folder) = &arguments.images {
+        console::note(&format!("their images are in `{}`, and their paths are relative to it", folder.display()));
+    } else if done.datasets.len() > 1 {
         let datasets = ticked_list(&done.datasets);
         console::note(&format!(
             "note: the samples are of {datasets}: each names its own, and its image paths are relative to that \

@@ -189,6 +189,12 @@ pub fn decode_bytes(bytes: &[u8]) -> Result<RgbImage, Flaw> {
     decode(Cursor::new(bytes))
 }
 
+/// The usual ending of the name of a file with an encoded image; `img` for a format that is not known.
+pub fn ending(bytes: &[u8]) -> &'static str {
+    let format = ::image::guess_format(bytes).ok();
+    format.and_then(|format| format.extensions_str().first().copied()).unwrap_or("img")
+}
+
 fn size(source: impl BufRead + Seek) -> Result<(u32, u32), Flaw> {
     let decoder = ImageReader::new(source).with_guessed_format()?.into_decoder()?;
     bounded(decoder.dimensions())

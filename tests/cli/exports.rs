@@ -3,6 +3,7 @@
 use insta::assert_snapshot;
 use serde_json::Value;
 
+use crate::parquet_files::{Cell, Table};
 use crate::support::Project;
 
 const EXPERIMENT: &str = "\
@@ -135,4 +136,82 @@ fn samples_of_several_datasets_name_theirs() {
     exported 5 samples of `two`
     note: the samples are of `one` and `two`: each names its own, and its image paths are relative to that dataset's folder
     "#);
+}
+
+/// A dataset with images in files and one with images in the cells of a table.
+fn with_images_inside() -> Project {
+    let mut table = Table::new(
+        "message m {
+            required binary id (string);
+            optional group images (list) { repeated group list { optional group element { optional binary bytes; } } }
+            required group conversation (list) { repeated group list { optional group element {
+                required binary role (string); required binary content (string); } } }
+        }",
+        1,
+    );
+    for (id, side) in [("first", 3), ("second", 5)] {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        image::RgbImage::new(side, side).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+        let pictures = Cell::List(vec![Cell::Group(vec![Cell::Bytes(bytes.into_inner())])]);
+        let message = |role: &str, text: &str| Cell::Group(vec![Cell::text(role), Cell::text(text)]);
+        let conversation = Cell::List(vec![message("user", "How large is it?"), message("assistant", id)]);
+        table.row(vec![Cell::text(id), pictures, conversation]);
+    }
+    let project = project().write(
+        "two.yaml",
+        "stages:\n  one: {use: ingest, params: {name: one, path: data.json, images: pictures}}\n  \
+         two: {use: ingest, inputs: {pool: one.pool}, params: {name: two, path: cells.parquet}}\n",
+    );
+    table.write(&project.path().join("cells.parquet"));
+    project
+}
+
+#[test]
+fn images_are_brought_to_a_folder_and_can_be_ingested_from_there() {
+    let project = with_images_inside();
+    assert!(project.output(&["exec", "two.yaml"]).status.success());
+    assert_snapshot!(project.run(&["export", "two.yaml", "two", "--to", "all.json"]), @"
+    exit 1
+    --- stderr
+    error: cannot write `all.json`: an image of sample `two/0` is inside a file of `two`, and LLaVA-style JSON can only name image files
+    hint: `--images FOLDER` writes such images to a folder, and the samples then name them there
+    ");
+    assert!(!project.path().join("all.json").exists());
+
+    let export = ["export", "two.yaml", "two", "--to", "all.json", "--images", "brought"];
+    assert_snapshot!(project.run(&export), @"
+    exit 0
+    --- stderr
+    exported 6 samples of `two` to `all.json`
+    their images are in `brought`, and their paths are relative to it
+    ");
+    let text = std::fs::read_to_string(project.path().join("all.json")).unwrap();
+    let samples: Vec<Value> = serde_json::from_str(&text).unwrap();
+    let images: Vec<String> = samples.iter().map(|sample| sample["image"].to_string()).collect();
+    assert_snapshot!(images.join("\n"), @r#"
+    "one/one.png"
+    ["one/one.png","one/deep/two.png"]
+    null
+    "one/deep/two.png"
+    "two/cells.parquet/0-0.png"
+    "two/cells.parquet/1-0.png"
+    "#);
+    let side = |name: &str| image::open(project.path().join("brought").join(name)).unwrap().width();
+    assert_eq!((side("one/one.png"), side("two/cells.parquet/1-0.png")), (2, 5));
+
+    // Done again, it finds everything in its place.
+    assert!(project.output(&export).status.success());
+    assert_eq!(std::fs::read_to_string(project.path().join("all.json")).unwrap(), text);
+    let again =
+        "stages: {data: {use: ingest, params: {name: again, path: all.json, images: brought, on_problem: refuse}}}\n";
+    let project = project.write("again.yaml", again);
+    assert!(project.output(&["exec", "again.yaml"]).status.success());
+
+    std::fs::write(project.path().join("brought/two/cells.parquet/1-0.png"), "another").unwrap();
+    assert_snapshot!(project.run(&export), @"
+    exit 1
+    --- stderr
+    error: cannot write `all.json`: `brought/two/cells.parquet/1-0.png` is there already, and is another image
+    hint: name a new folder for the images
+    ");
 }

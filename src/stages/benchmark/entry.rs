@@ -1,6 +1,7 @@
 //! One entry of `benchmarks.json`, and what each format has to say in it.
 
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
@@ -8,6 +9,9 @@ use serde::Deserialize;
 use super::metric::Metric;
 use crate::selection::answers::boxes::Frame;
 use crate::text;
+
+/// Folders that may lie in each other.
+const DEPTH: usize = 8;
 
 /// The layout of a benchmark's files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -28,7 +32,7 @@ pub enum Format {
     Pope,
     /// MMBench: a table with embedded images.
     MmBench,
-    /// MMMU: JSON or JSON Lines.
+    /// MMMU: Parquet, JSON or JSON Lines.
     Mmmu,
     /// MMLU: a table for each subject.
     Mmlu,
@@ -133,7 +137,8 @@ impl Format {
         match self {
             Format::Llava => &["images"],
             Format::Vqav2 => &["annotations", "images", "prompt"],
-            Format::Gqa | Format::Pope | Format::Mmmu => &["images", "prompt"],
+            Format::Gqa | Format::Pope => &["images", "prompt"],
+            Format::Mmmu => &["images", "split", "prompt"],
             Format::ScienceQa => &["annotations", "images", "split", "prompt"],
             Format::TextVqa => &["images", "prompt", "ocr"],
             Format::MmBench => &["split", "prompt"],
@@ -188,7 +193,7 @@ impl Entry {
         }
     }
 
-    /// The files, those of a folder in the order of their names.
+    /// The files, those of a folder and the folders in it in the order of their names. What is hidden is left out.
     pub(super) fn files(&self, suite: &Path) -> anyhow::Result<Vec<PathBuf>> {
         let given = match &self.file {
             Paths::One(path) => std::slice::from_ref(path),
@@ -200,9 +205,8 @@ impl Entry {
                 files.push(path);
                 continue;
             }
-            let listing = std::fs::read_dir(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
-            let mut inside = listing.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
-            inside.retain(|path| path.is_file());
+            let mut inside = Vec::new();
+            below(&path, 0, &mut inside).with_context(|| format!("cannot read `{}`", path.display()))?;
             inside.sort();
             ensure!(!inside.is_empty(), "the folder `{}` has no file", path.display());
             files.extend(inside);
@@ -247,4 +251,24 @@ impl Entry {
     pub(super) fn box_layout(&self) -> BoxLayout {
         self.box_layout.unwrap_or_default()
     }
+}
+
+/// The files of a folder and of the folders in it.
+fn below(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    if depth > DEPTH {
+        return Err(io::Error::other(format!("`{}` is nested too deeply", folder.display())));
+    }
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        if path.is_dir() {
+            below(&path, depth + 1, files)?;
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(())
 }

@@ -1,10 +1,13 @@
 //! Files of a stated layout, with errors that show what is there instead.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
+use parquet::file::reader::SerializedFileReader;
+use parquet::record::reader::RowIter;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -13,6 +16,8 @@ use crate::text;
 
 /// How many keys of an object an error shows.
 const SHOWN: usize = 12;
+/// Rows of a table that are decoded together: images may be in them.
+const STEP: usize = 32;
 
 /// An id that some files write as a number and some as a text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
@@ -43,13 +48,20 @@ pub fn json<T: DeserializeOwned>(file: &Path, needed: &str) -> anyhow::Result<T>
     serde_json::from_slice(&bytes).map_err(|error| misfit(file, &bytes, &error, needed))
 }
 
-/// Reads a file with either a JSON list or a JSON value on each line.
+/// Reads a file with a JSON list, with a JSON value on each line, or with a Parquet table, whose rows are read as
+/// objects and whose bytes as base64.
 ///
 /// # Errors
 ///
 /// As [`json`], with the line.
 pub fn rows<T: DeserializeOwned>(file: &Path, needed: &str) -> anyhow::Result<Vec<T>> {
-    let bytes = fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    let problem = || format!("cannot read `{}`", file.display());
+    let mut head = Vec::new();
+    File::open(file).and_then(|file| file.take(4).read_to_end(&mut head)).with_context(problem)?;
+    if head == b"PAR1" {
+        return table(file, needed);
+    }
+    let bytes = fs::read(file).with_context(problem)?;
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
         return serde_json::from_slice(&bytes).map_err(|error| misfit(file, &bytes, &error, needed));
     }
@@ -61,15 +73,28 @@ pub fn rows<T: DeserializeOwned>(file: &Path, needed: &str) -> anyhow::Result<Ve
     lines.map(parse).collect()
 }
 
+fn table<T: DeserializeOwned>(file: &Path, needed: &str) -> anyhow::Result<Vec<T>> {
+    let problem = || format!("cannot read `{}`", file.display());
+    let reader = SerializedFileReader::new(File::open(file).with_context(problem)?).with_context(problem)?;
+    let rows = RowIter::from_file_into(Box::new(reader)).with_batch_size(STEP);
+    let parse = |(number, record): (usize, parquet::errors::Result<parquet::record::Row>)| {
+        let value = record.with_context(problem)?.to_json_value();
+        T::deserialize(&value)
+            .map_err(|error| another(file, &value, &error, needed).context(format!("row {}", number + 1)))
+    };
+    rows.enumerate().map(parse).collect()
+}
+
 fn misfit(file: &Path, bytes: &[u8], error: &serde_json::Error, needed: &str) -> anyhow::Error {
     match serde_json::from_slice::<Value>(bytes) {
-        Ok(value) => anyhow!(
-            "`{}` has another layout than its format: {error}\nit is {}; needed is {needed}",
-            file.display(),
-            outline(&value, 2)
-        ),
+        Ok(value) => another(file, &value, error, needed),
         Err(error) => anyhow!("`{}` is not JSON: {error}; needed is {needed}", file.display()),
     }
+}
+
+fn another(file: &Path, value: &Value, error: &serde_json::Error, needed: &str) -> anyhow::Error {
+    let (file, outline) = (file.display(), outline(value, 2));
+    anyhow!("`{file}` has another layout than its format: {error}\nit is {outline}; needed is {needed}")
 }
 
 /// `an object with the keys `a` and `b`, `a` a list of objects with …`: as deep as `depth`.

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::images::testing::{Cell, Table};
 
 /// A suite on disk.
 struct Suite {
@@ -293,6 +294,43 @@ fn mmmu_has_choices_open_questions_and_several_images() {
     let judged = judge(&benchmark, &texts(&["(B)", "It is 3.4301"]));
     assert_eq!((judged.result.value, judged.result.details["subject/Art_Theory"]), (100.0, 100.0));
     assert_eq!(result(&benchmark, &["It may be either of them", "24"]), 0.0);
+}
+
+#[test]
+fn mmmu_is_read_as_it_is_published_a_folder_of_tables_for_each_subject() {
+    let suite = Suite::new();
+    let message =
+        "message m { required binary id (string); required binary question (string); required binary options (string);
+        required binary answer (string); required binary question_type (string);
+        optional group image_1 { optional binary bytes; optional binary path (string); }
+        optional group image_2 { optional binary bytes; optional binary path (string); } }";
+    for (subject, split) in [("Art", "validation"), ("Physics", "validation"), ("Physics", "test")] {
+        let picture = STANDARD.decode(base64_image(9)).unwrap();
+        let image = Cell::Group(vec![Cell::Bytes(picture), Cell::text("1.png")]);
+        let mut table = Table::new(message, 10);
+        let id = format!("{split}_{subject}_1");
+        let texts =
+            [&id, "What is in <image 1>?", "['an apple', 'a \\'pear\\'']", "B", "multiple-choice"].map(Cell::text);
+        table.row([texts.to_vec(), vec![image, Cell::Null]].concat());
+        let folder = suite.directory.path().join("MMMU").join(subject);
+        fs::create_dir_all(&folder).unwrap();
+        table.write(&folder.join(format!("{split}-00000-of-00001.parquet")));
+    }
+    suite.write("MMMU/.gitattributes", "");
+    suite.write("MMMU/README.md", "about it");
+    let benchmark = suite.read(json!({"format": "mmmu", "file": "MMMU", "split": "validation"})).unwrap();
+    let ids: Vec<&str> = benchmark.questions.iter().map(|question| question.id.as_str()).collect();
+    assert_eq!(ids, ["b/validation_Art_1", "b/validation_Physics_1"]);
+    assert!(benchmark.questions[0].text.contains("(B) a 'pear'\n"), "{}", benchmark.questions[0].text);
+    let picture = crate::images::Place::from(benchmark.questions[1].images[0].clone());
+    assert_eq!(picture.size().unwrap(), (9, 9));
+    assert_eq!(result(&benchmark, &["B", "A"]), 50.0);
+
+    insta::assert_snapshot!(suite.problem(json!({"format": "mmmu", "file": "MMMU", "split": "val"})), @"benchmark `b`: no file is of the split `val`: none has a name that begins with it");
+    insta::assert_snapshot!(suite.problem(json!({"format": "pope", "file": "MMMU/Art/validation-00000-of-00001.parquet"})), @r#"
+    benchmark `b`: row 1: `MMMU/Art/validation-00000-of-00001.parquet` has another layout than its format: missing field `question_id`
+    it is an object with `id`, `question`, `options`, `answer`, `question_type`, `image_1` and `image_2`; its `image_1` is an object with `bytes` and `path`; needed is {"question_id": …, "image": …, "text": …, "label": "yes" or "no"} on each line
+    "#);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! MMLU (Hendrycks et al. 2021): a table without a head for each subject, `abstract_algebra_test.csv`, or JSON Lines
-//! of the Hugging Face dataset `cais/mmlu`.
+//! or Parquet of the Hugging Face dataset `cais/mmlu`.
 
 use std::path::Path;
 

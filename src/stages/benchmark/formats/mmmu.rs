@@ -1,12 +1,12 @@
-//! MMMU (Yue et al. 2024) as JSON or JSON Lines: the fields of the Hugging Face dataset `MMMU/MMMU`, an image
-//! being a path, base64, or an object with either.
+//! MMMU (Yue et al. 2024): the Parquet files of the Hugging Face dataset `MMMU/MMMU`, or the same fields as JSON or
+//! JSON Lines, an image being a path, base64, or an object with either.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;
 
-use super::Source;
+use super::{Source, stem};
 use crate::selection::answers::options::letter;
 use crate::stages::benchmark::layout;
 use crate::stages::benchmark::pictures::Pictures;
@@ -48,10 +48,17 @@ enum Image {
     Object { bytes: Option<String>, path: Option<String> },
 }
 
-/// All rows of all files.
+/// All rows of all files; where a split is named, of those whose names begin with it, such as
+/// `validation-00000-of-00001.parquet`.
 pub fn read(source: &Source<'_>) -> anyhow::Result<Vec<Question>> {
     let mut questions = Vec::new();
-    for file in source.files()? {
+    let mut files = source.files()?;
+    if let Some(split) = source.entry.split() {
+        let of_split = |rest: &str| rest.starts_with(['-', '_', '.']);
+        files.retain(|file| stem(file).strip_prefix(split).is_some_and(|rest| rest.is_empty() || of_split(rest)));
+        ensure!(!files.is_empty(), "no file is of the split `{split}`: none has a name that begins with it");
+    }
+    for file in files {
         for row in layout::rows::<Row>(&file, ROW)? {
             let id = row.id.clone();
             let place = || format!("`{}`, question `{id}`", file.display());
