@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::arguments::{Exec, ExecutorChoice, Format};
+use super::arguments::{Exec, ExecutorChoice, Format, again};
 use super::child;
 use super::devices::Available;
 use super::failure::{Exit, Failure};
@@ -253,8 +253,11 @@ fn finish(
     if !differences.is_empty() {
         console::report(&format!("{} from the golden", count(differences.len(), "difference")), None);
         console::note(&differences.iter().map(|difference| format!("  {difference}\n")).collect::<String>());
-        let file = file.display();
-        console::note(&format!("hint: `runner exec {file} --bless` makes this result the golden"));
+        // A result of other settings is no golden.
+        if arguments.changes.is_empty() {
+            let command = again("exec", file, &arguments.store, &arguments.changes);
+            console::note(&format!("hint: `{command} --bless` makes this result the golden"));
+        }
     }
     if rendered.len() < plan.report.len() {
         let mut missing: Vec<&str> = plan.report.iter().map(|planned| planned.spec.noun()).collect();
@@ -265,9 +268,10 @@ fn finish(
         console::note(&format!("{} not made: stages are missing", counted(missing)));
     }
     for failure in &outcome.failures {
-        let (file, stage) = (file.display(), &failure.stage);
-        console::note(&format!("hint: `runner log {file} '{stage}'` shows the whole log"));
-        console::note(&format!("hint: `runner exec {file} --only '{stage}'` runs that stage alone"));
+        let command = |command| again(command, file, &arguments.store, &arguments.changes);
+        let (log, exec, stage) = (command("log"), command("exec"), &failure.stage);
+        console::note(&format!("hint: `{log} '{stage}'` shows the whole log"));
+        console::note(&format!("hint: `{exec} --only '{stage}'` runs that stage alone"));
     }
     Ok(exit)
 }

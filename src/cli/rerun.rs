@@ -10,7 +10,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value as Json, json};
 
-use super::arguments::{Format, Verify};
+use super::arguments::{Format, Verify, again};
 use super::devices::Available;
 use super::exec::catch_signals;
 use super::failure::{Exit, Failure};
@@ -116,7 +116,8 @@ fn chosen(
     file: &Path,
 ) -> Result<Vec<StageIndex>, Failure> {
     let is_fresh = |stage: &StageIndex| examination[*stage].verdict == Freshness::Fresh;
-    let hint = format!("`runner exec {}` makes what is missing", file.display());
+    let store = &arguments.store;
+    let hint = format!("`{}` makes what is missing", again("exec", file, store, &arguments.changes));
     if !arguments.only.is_empty() {
         let mut stages = BTreeSet::new();
         for name in &arguments.only {

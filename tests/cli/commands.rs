@@ -278,10 +278,10 @@ fn a_failed_stage_shows_the_end_of_its_log_and_how_to_run_it_again() {
     skipped pick  (`data` failed)
     skipped few  (`data` failed)
     failed e: 1 failed, 2 skipped in [time]
-    hint: `runner log e.yaml 'data'` shows the whole log
-    hint: `runner exec e.yaml --only 'data'` runs that stage alone
+    hint: `runner log e.yaml --set data.on_problem=refuse 'data'` shows the whole log
+    hint: `runner exec e.yaml --set data.on_problem=refuse --only 'data'` runs that stage alone
     "#);
-    let log = project.run(&["log", "e.yaml", "data", "--set", "data.on_problem=refuse"]);
+    let log = project.run(&["log", "e.yaml", "--set", "data.on_problem=refuse", "data"]);
     let (head, rest): (Vec<&str>, Vec<&str>) = log.lines().partition(|line| line.starts_with("# "));
     let of_the_machine = |line: &&str| ["# host", "# command"].iter().any(|start| line.starts_with(start));
     let head: Vec<&str> = head.into_iter().filter(|line| !of_the_machine(line)).collect();

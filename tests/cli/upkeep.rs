@@ -231,7 +231,7 @@ fn a_stage_that_comes_out_differently_says_in_what() {
     exit 2
     --- stderr
     error: `Random/s0/pick` has no result to compare with
-    hint: `runner exec experiments/e.yaml` makes what is missing
+    hint: `runner exec experiments/e.yaml --set pick.budget=2` makes what is missing
     "#);
 }
 
