@@ -45,14 +45,22 @@ fn row(entry: &Entry) -> [String; 6] {
     ]
 }
 
-/// Lines with columns as wide as their widest cell.
+/// Lines with columns as wide as their widest cell; numbers are at the right.
 pub fn columns<const N: usize>(head: &[String; N], rows: &[[String; N]]) -> String {
     let width = |cell: &String| ::console::measure_text_width(cell);
     let widths: [usize; N] =
         std::array::from_fn(|column| rows.iter().chain([head]).map(|row| width(&row[column])).max().unwrap_or(0));
+    let is_blank = |cell: &str| ["", "–"].contains(&cell);
+    let is_number = |cell: &str| is_blank(cell) || cell.parse::<f64>().is_ok();
+    let numbers: [bool; N] = std::array::from_fn(|column| {
+        rows.iter().all(|row| is_number(&row[column])) && !rows.iter().all(|row| is_blank(&row[column]))
+    });
     let mut text = String::new();
     for row in [head].into_iter().chain(rows) {
-        let cells = row.iter().zip(widths).map(|(cell, widest)| format!("{cell}{}", " ".repeat(widest - width(cell))));
+        let cells = (0..N).map(|column| {
+            let (cell, space) = (&row[column], " ".repeat(widths[column] - width(&row[column])));
+            if numbers[column] { space + cell } else { format!("{cell}{space}") }
+        });
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }

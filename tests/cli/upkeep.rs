@@ -329,10 +329,10 @@ fn results_of_a_named_run_stay_and_can_be_compared() {
         param `budget` changed: 3 → 2
 
     other results                  A  B  B − A
-    All/s0/pick.subset samples     3  2  -1
-    All/s1/pick.subset samples     3  2  -1
-    Random/s0/pick.subset samples  3  2  -1
-    Random/s1/pick.subset samples  3  2  -1
+    All/s0/pick.subset samples     3  2     -1
+    All/s1/pick.subset samples     3  2     -1
+    Random/s0/pick.subset samples  3  2     -1
+    Random/s1/pick.subset samples  3  2     -1
     "#);
     assert_snapshot!(said(project, &["diff", "paper", "more"]), @r#"
     exit 2
@@ -439,8 +439,8 @@ fn two_arms_differ_by_what_is_said_of_them_and_what_follows() {
       s0/pick … s1/pick  (2)
 
     other results        A  B  B − A
-    s0/few.pool samples  6  9  +3
-    s1/few.pool samples  6  9  +3
+    s0/few.pool samples  6  9     +3
+    s1/few.pool samples  6  9     +3
     "#);
     let told = project.json(&[&arms[..], &["--format", "json"]].concat()).remove(0);
     let states: BTreeSet<&str> =
@@ -508,6 +508,6 @@ fn the_same_experiment_in_two_stores_has_the_same_results_or_it_says_so() {
       Random/s0/pick
 
     other results                  A  B  B − A
-    Random/s0/pick.subset samples  4  3  -1
+    Random/s0/pick.subset samples  4  3     -1
     "#);
 }
