@@ -162,20 +162,6 @@ pub(super) fn problem(path: &Path, source: rusqlite::Error) -> CacheError {
     }
 }
 
-/// Whether a failure says that the file is not as SQLite left it, or that it holds what nobody wrote.
-pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
-    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
-    let code = matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase));
-    let short = error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHORT_READ);
-    let value = matches!(
-        error,
-        FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..)
-    );
-    // The statements are right, so the schema is not.
-    let schema = error.sqlite_error_code() == Some(ErrorCode::Unknown);
-    code || short || value || schema
-}
-
 /// Why a directory cannot be written, if that can be seen.
 pub(super) fn whose(directory: &Path) -> Option<String> {
     let metadata = fs::metadata(directory).ok()?;

@@ -3,9 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::ErrorCode;
-
-use super::database::is_damage;
+use rusqlite::{ErrorCode, ffi};
 
 const FULL: &str = "make room on the disk and run again: what is finished is kept";
 
@@ -105,4 +103,18 @@ impl CacheError {
 pub(super) fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CacheError {
     let path = path.to_path_buf();
     move |source| CacheError::File { what, path, source }
+}
+
+/// Whether a failure says that the file is not as SQLite left it, or that it holds what nobody wrote.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+    let code = matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase));
+    let short = error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHORT_READ);
+    let value = matches!(
+        error,
+        FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..)
+    );
+    // The statements are right, so the schema is not.
+    let schema = error.sqlite_error_code() == Some(ErrorCode::Unknown);
+    code || short || value || schema
 }

@@ -249,7 +249,7 @@ impl Cache {
     }
 
     fn can_be_mended(&self, source: &rusqlite::Error) -> bool {
-        database::is_damage(source) && !journal::is_empty(&self.directory.join(JOURNAL))
+        error::is_damage(source) && !journal::is_empty(&self.directory.join(JOURNAL))
     }
 
     /// Makes the database again from the journal. What was read of it before stays true: it came from
@@ -267,7 +267,7 @@ impl Cache {
 
     /// A failure of the database. If it is damage, whoever opens it next mends it.
     fn problem(&self, source: rusqlite::Error) -> CacheError {
-        if database::is_damage(&source) {
+        if error::is_damage(&source) {
             let _ = std::fs::write(self.directory.join(MARK), format!("{source}\n"));
         }
         database::problem(&self.directory.join(DATABASE), source)

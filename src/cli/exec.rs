@@ -1,13 +1,11 @@
 //! `runner exec`: plans all experiments, runs them one after the other, and renders their tables.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
 use indexmap::IndexMap;
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::arguments::{Exec, ExecutorChoice, Format, again};
 use super::child;
@@ -17,6 +15,7 @@ use super::many::{self, Sharing};
 use super::records::Recorder;
 use super::remote;
 use super::report::{self, Rendered};
+use super::signals::catch_signals;
 use super::site;
 use super::workspace::Workspace;
 use crate::console::{self, Console, diagnostics};
@@ -189,18 +188,6 @@ fn only(plan: Plan, names: &[String]) -> Result<Plan, Failure> {
     let stages: Result<Vec<StageIndex>, _> = names.iter().map(|name| plan.find(name)).collect();
     let stages = stages.map_err(|error| Failure::usage(error.to_string(), None))?;
     Ok(plan.only(&stages))
-}
-
-/// A flag that the first Ctrl-C or termination signal sets; a second one ends the program at once.
-pub fn catch_signals() -> Result<Arc<AtomicBool>, Failure> {
-    let interrupt = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        let again =
-            signal_hook::flag::register_conditional_shutdown(signal, Exit::Interrupted as i32, interrupt.clone());
-        again.context("cannot listen for signals")?;
-        signal_hook::flag::register(signal, interrupt.clone()).context("cannot listen for signals")?;
-    }
-    Ok(interrupt)
 }
 
 /// Writes, compares and shows what a run came to.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use image::ImageFormat;
 
-use super::report::Sources;
+use super::sources::Sources;
 use super::tables;
 use crate::artifact::{self, Answer, Metrics, PoolReader, Share, Vectors, read_json, read_json_lines};
 use crate::digest::Digest;

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::arguments::{Changes, Format, Pull, Push, RemoteOption};
-use super::exec::catch_signals;
 use super::failure::{Exit, Failure};
 use super::many;
+use super::signals::catch_signals;
 use super::workspace::Workspace;
 use crate::cache::{Cache, Divergence, Entry, Pulled, Pushed, Remote, RemoteError, Step, Wanted};
 use crate::console;

@@ -12,9 +12,9 @@ use serde_json::{Value as Json, json};
 
 use super::arguments::{Format, Verify, again};
 use super::devices::Available;
-use super::exec::catch_signals;
 use super::failure::{Exit, Failure};
 use super::many;
+use super::signals::catch_signals;
 use super::workspace::Workspace;
 use crate::artifact::compare::{Difference, FileDifference, Spread, TensorDifference, ValueDifference, Verdict};
 use crate::cache::{Cache, CacheError};

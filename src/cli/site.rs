@@ -7,8 +7,8 @@ use anyhow::Context as _;
 
 use super::arguments::Exec;
 use super::devices::{Request, cores};
-use super::exec::catch_signals;
 use super::failure::{Exit, Failure};
+use super::signals::catch_signals;
 use super::workspace::Workspace;
 use crate::console;
 use crate::plan::Plan;

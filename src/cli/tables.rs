@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::report::{Sources, summary};
+use super::sources::{Sources, summary};
 use crate::artifact::{Benchmark, Metrics, Share, read_json_lines};
 use crate::devices::Device;
 use crate::plan::{METRICS, ReportRun, Source, phases, trained};
