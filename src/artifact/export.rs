@@ -3,19 +3,19 @@
 //! A pool is read as a stream, so that only one of its samples is held in memory.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use indexmap::IndexMap;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::columns::{Clusters, Scores};
-use super::files::{read_json, read_json_lines};
+use super::files::read_json_lines;
 use super::image_folder::ImageFolder;
-use super::pool::{Choice, ImageReference, Turn};
+use super::pool::{Choice, Sample, Turn};
+use super::samples::PoolReader;
 
 /// How samples are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,18 +112,6 @@ pub struct Exported {
     pub datasets: BTreeSet<String>,
 }
 
-/// A sample as `samples.jsonl` has it.
-#[derive(Deserialize)]
-struct Stored {
-    id: String,
-    dataset: String,
-    #[serde(default)]
-    source_id: Option<Value>,
-    #[serde(default)]
-    images: Vec<ImageReference>,
-    turns: Vec<Turn>,
-}
-
 /// A sample as it is written.
 #[derive(Serialize)]
 struct Written {
@@ -144,31 +132,25 @@ struct Written {
 ///
 /// # Errors
 ///
-/// If the pool cannot be read, the samples or images cannot be written, or an image is no file of its own, which
+/// If the samples cannot be read, they or their images cannot be written, or an image is no file of its own, which
 /// a path cannot name, and is brought nowhere.
-pub fn export(directory: &Path, options: &ExportOptions<'_>, to: &mut dyn Write) -> anyhow::Result<Exported> {
-    let head: Map<String, Value> = read_json(&directory.join("pool.json"))?;
-    let total = head.get("samples").and_then(Value::as_u64).unwrap_or_default();
-    let datasets = head.get("samples_by_dataset").and_then(Value::as_object).into_iter().flat_map(Map::keys);
-    let mut exported = Exported { samples: 0, datasets: datasets.cloned().collect() };
+pub fn export(pool: &PoolReader, options: &ExportOptions<'_>, to: &mut dyn Write) -> anyhow::Result<Exported> {
+    let mut exported = Exported { samples: 0, datasets: pool.datasets().keys().cloned().collect() };
     let several = exported.datasets.len() > 1;
-    let path = directory.join("samples.jsonl");
-    let unreadable = || format!("cannot read `{}`", path.display());
-    let lines = BufReader::new(File::open(&path).with_context(unreadable)?).lines();
+    let samples = pool.samples()?;
     let (begin, between, end) = match options.layout {
         Layout::List => ("[\n", ",\n", "\n]\n"),
         Layout::Lines => ("", "\n", "\n"),
     };
     to.write_all(begin.as_bytes())?;
-    for line in lines {
-        let stored: Stored = serde_json::from_str(&line.with_context(unreadable)?).with_context(unreadable)?;
-        let written = written(stored, several, options)?;
+    for sample in samples {
+        let written = written(sample?, several, options)?;
         if exported.samples > 0 {
             to.write_all(between.as_bytes())?;
         }
         serde_json::to_writer(&mut *to, &written).map_err(io::Error::from)?;
         exported.samples += 1;
-        (options.progress)(exported.samples as u64, total);
+        (options.progress)(exported.samples as u64, pool.len() as u64);
     }
     if options.layout == Layout::List || exported.samples > 0 {
         to.write_all(end.as_bytes())?;
@@ -177,8 +159,8 @@ pub fn export(directory: &Path, options: &ExportOptions<'_>, to: &mut dyn Write)
     Ok(exported)
 }
 
-fn written(stored: Stored, several: bool, options: &ExportOptions<'_>) -> anyhow::Result<Written> {
-    let Stored { id, dataset, source_id, images, turns } = stored;
+fn written(sample: Sample, several: bool, options: &ExportOptions<'_>) -> anyhow::Result<Written> {
+    let Sample { id, dataset, source_id, images, turns, .. } = sample;
     let mut paths: Vec<Value> = Vec::with_capacity(images.len());
     for image in images {
         paths.push(Value::from(match options.images {
@@ -260,7 +242,7 @@ mod tests {
         let told = |reasons: &Reasons, layout| {
             let mut text = Vec::new();
             let options = ExportOptions { layout, reasons: Some(reasons), images: None, progress: &|_, _| {} };
-            let exported = export(&subset, &options, &mut text).unwrap();
+            let exported = export(&PoolReader::open(&subset).unwrap(), &options, &mut text).unwrap();
             assert_eq!((exported.samples, exported.datasets.len()), (2, 1));
             String::from_utf8(text).unwrap()
         };

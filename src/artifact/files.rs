@@ -1,7 +1,8 @@
 //! JSON and JSON Lines with the file's name in every error.
 
-use std::fs;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader, BufWriter, IntoInnerError, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::Context;
@@ -19,6 +20,22 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> anyhow::Result<()> {
     let mut text = serde_json::to_string_pretty(value)?;
     text.push('\n');
     fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// Writes a file whole or not at all; whoever may read any new file may read it.
+///
+/// # Errors
+///
+/// If it cannot be written, or `write` fails.
+pub fn write_whole<T>(path: &Path, write: impl FnOnce(&mut dyn Write) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let problem = || format!("cannot write `{}`", path.display());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mode = Permissions::from_mode(0o666);
+    let file = tempfile::Builder::new().prefix(".export-").permissions(mode).tempfile_in(folder);
+    let mut file = BufWriter::new(file.with_context(problem)?);
+    let written = write(&mut file).with_context(problem)?;
+    file.into_inner().map_err(IntoInnerError::into_error).with_context(problem)?.persist(path).with_context(problem)?;
+    Ok(written)
 }
 
 /// Reads a JSON Lines file.

@@ -4,13 +4,14 @@
 //! Unaware of how samples are written.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, anyhow, ensure};
 
+use super::files::write_whole;
 use super::pool::ImageReference;
 use super::samples::PoolReader;
 use crate::digest::Digest;
@@ -24,22 +25,22 @@ pub struct ImageFolder<'a> {
 }
 
 impl<'a> ImageFolder<'a> {
-    /// The folder, which need not be there, for the images of the pool or subset in `pool`. `locations` says
-    /// where content outside the store is.
+    /// The folder, which need not be there, for the images of a pool or subset. `locations` says where content
+    /// outside the store is.
     ///
     /// # Errors
     ///
-    /// If the pool cannot be read, or has images in a place that is not known.
+    /// If the pool has images in a place that is not known.
     pub fn new(
         folder: &'a Path,
-        pool: &Path,
+        pool: &PoolReader,
         locations: &BTreeMap<Digest, PathBuf>,
     ) -> anyhow::Result<ImageFolder<'a>> {
         let root = |digest: &Digest| {
             let path = locations.get(digest).with_context(|| format!("nothing says where images of {digest} are"))?;
             std::path::absolute(path).with_context(|| format!("cannot tell where `{}` is", path.display()))
         };
-        let roots = PoolReader::open(pool)?.roots().iter().map(root).collect::<anyhow::Result<_>>()?;
+        let roots = pool.roots().iter().map(root).collect::<anyhow::Result<_>>()?;
         Ok(ImageFolder { folder, roots })
     }
 
@@ -58,19 +59,14 @@ impl<'a> ImageFolder<'a> {
             path => path.into(),
         };
         let name = format!("{}/{own}", as_folder(dataset));
-        match image.part {
-            Part::Whole => self.link(&place.file, &name).map(|()| name),
-            part => {
-                let bytes = place.bytes().map_err(|flaw| anyhow!("cannot read {place}: {flaw}"))?;
-                let own = match part {
-                    Part::Cell { row, image } => format!("{row}-{image}"),
-                    Part::Base64 { offset, .. } => offset.to_string(),
-                    Part::Whole => unreachable!("such an image is linked"),
-                };
-                let name = format!("{name}/{own}.{}", ending(&bytes));
-                self.write(&bytes, &name).map(|()| name)
-            }
-        }
+        let inside = match image.part {
+            Part::Whole => return self.link(&place.file, &name).map(|()| name),
+            Part::Cell { row, image } => format!("{row}-{image}"),
+            Part::Base64 { offset, .. } => offset.to_string(),
+        };
+        let bytes = place.bytes().map_err(|flaw| anyhow!("cannot read {place}: {flaw}"))?;
+        let name = format!("{name}/{inside}.{}", ending(&bytes));
+        self.write(&bytes, &name).map(|()| name)
     }
 
     fn link(&self, file: &Path, name: &str) -> anyhow::Result<()> {
@@ -87,22 +83,12 @@ impl<'a> ImageFolder<'a> {
 
     fn write(&self, bytes: &[u8], name: &str) -> anyhow::Result<()> {
         let path = self.place(name)?;
-        let problem = || format!("cannot write `{}`", path.display());
         match fs::read(&path) {
             Ok(there) => {
                 ensure!(there == bytes, "{}", taken(&path));
                 Ok(())
             }
-            Err(_) => {
-                // Whole or not at all, and as any new file, not for its owner alone.
-                let mode = Permissions::from_mode(0o666);
-                let folder = path.parent().unwrap_or(self.folder);
-                let file = tempfile::Builder::new().prefix(".export-").permissions(mode).tempfile_in(folder);
-                let mut file = file.with_context(problem)?;
-                file.write_all(bytes).with_context(problem)?;
-                file.persist(&path).with_context(problem)?;
-                Ok(())
-            }
+            Err(_) => write_whole(&path, |file| Ok(file.write_all(bytes)?)),
         }
     }
 

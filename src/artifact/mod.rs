@@ -33,7 +33,7 @@ mod samples;
 
 pub use columns::{Clusters, Influences, Scores, SweepPoint, Vectors, align};
 pub use export::{ExportOptions, Exported, Layout, Reasons, export};
-pub use files::{read_json, read_json_lines, write_json, write_json_lines, write_summary};
+pub use files::{read_json, read_json_lines, write_json, write_json_lines, write_summary, write_whole};
 pub use image_folder::ImageFolder;
 pub use metrics::{Answer, Benchmark, CurvePoint, Metrics};
 pub use piece::{PieceWriter, Pieces};

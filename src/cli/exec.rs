@@ -205,6 +205,7 @@ fn finish(
         (false, true) => Exit::Done,
         (false, false) => Exit::Failed,
     };
+    let command = |command| again(command, file, &arguments.store, &arguments.changes);
     let goldens = Path::new("results");
     let directory = if arguments.bless { goldens.to_path_buf() } else { workspace.directory().join("results") };
     let mut differences = Vec::new();
@@ -242,8 +243,7 @@ fn finish(
         console::note(&differences.iter().map(|difference| format!("  {difference}\n")).collect::<String>());
         // A result of other settings is no golden.
         if arguments.changes.is_empty() {
-            let command = again("exec", file, &arguments.store, &arguments.changes);
-            console::note(&format!("hint: `{command} --bless` makes this result the golden"));
+            console::note(&format!("hint: `{} --bless` makes this result the golden", command("exec")));
         }
     }
     if rendered.len() < plan.report.len() {
@@ -255,7 +255,6 @@ fn finish(
         console::note(&format!("{} not made: stages are missing", counted(missing)));
     }
     for failure in &outcome.failures {
-        let command = |command| again(command, file, &arguments.store, &arguments.changes);
         let (log, exec, stage) = (command("log"), command("exec"), &failure.stage);
         console::note(&format!("hint: `{log} '{stage}'` shows the whole log"));
         console::note(&format!("hint: `{exec} --only '{stage}'` runs that stage alone"));

@@ -1,8 +1,6 @@
 //! `runner export`: the samples of a finished stage as LLaVA-style JSON.
 
-use std::fs::Permissions;
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -11,7 +9,9 @@ use super::arguments::{Export, ExportFormat};
 use super::failure::{Exit, Failure};
 use super::plan::find;
 use super::workspace::Workspace;
-use crate::artifact::{ExportOptions, Exported, ImageFolder, Layout, Reasons, export as write};
+use crate::artifact::{
+    ExportOptions, Exported, ImageFolder, Layout, PoolReader, Reasons, export as write, write_whole,
+};
 use crate::cache::Health;
 use crate::console::{self, Gauge};
 use crate::plan::{Plan, Planned, Source, StageIndex};
@@ -52,17 +52,18 @@ pub fn export(arguments: &Export, registry: &Registry) -> Result<Exit, Failure> 
         ExportFormat::Jsonl => Layout::Lines,
     };
     let locations = plan.locations(stage);
-    let images = arguments.images.as_ref().map(|folder| ImageFolder::new(folder, &from, &locations)).transpose()?;
+    let pool = PoolReader::open(&from)?;
+    let images = arguments.images.as_ref().map(|folder| ImageFolder::new(folder, &pool, &locations)).transpose()?;
     let gauge = Gauge::count(&format!("exporting `{name}`"));
     let progress = |done, total| gauge.set(done, total);
     let options = ExportOptions { layout, reasons: reasons.as_ref(), images: images.as_ref(), progress: &progress };
     let done = match arguments.to.as_path() {
-        to if to == Path::new("-") => match write(&from, &options, &mut console::output()) {
+        to if to == Path::new("-") => match write(&pool, &options, &mut console::output()) {
             // A reader that has gone, such as `head`, is no error.
             Err(error) if is_broken_pipe(&error) => return Ok(Exit::Done),
             done => done?,
         },
-        to => to_file(to, |file| write(&from, &options, file))?,
+        to => to_file(to, |file| write(&pool, &options, file))?,
     };
     let to = if arguments.to == Path::new("-") { String::new() } else { format!(" to `{}`", arguments.to.display()) };
     drop(gauge);
@@ -128,21 +129,14 @@ fn reasons(
     Ok(reasons)
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file of a folder that is there.
 fn to_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> anyhow::Result<Exported>) -> Result<Exported, Failure> {
-    let problem = || format!("cannot write `{}`", path.display());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() {
         let message = format!("there is no folder `{}`", folder.display());
         return Err(Failure::usage(message, Some("make it, or name another file")));
     }
-    // As any new file, not for its owner alone.
-    let mode = Permissions::from_mode(0o666);
-    let file = tempfile::Builder::new().prefix(".export-").permissions(mode).tempfile_in(folder);
-    let mut file = file.with_context(problem)?;
-    let exported = write(&mut BufWriter::new(&mut file)).with_context(problem)?;
-    file.persist(path).with_context(problem)?;
-    Ok(exported)
+    Ok(write_whole(path, write)?)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

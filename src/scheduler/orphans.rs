@@ -5,7 +5,7 @@
 //! was. It is unaware of what has both left the group and changed its environment. Only Linux has what this
 //! needs.
 
-use std::path::Path;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, process, thread};
@@ -37,20 +37,22 @@ pub(super) fn described(coordinator: u32, mark: u64) -> String {
 /// whether something was left.
 pub(super) fn bury(mark: u64, patience: Duration) -> bool {
     let setting = format!("{EXECUTION}={}", described(process::id(), mark));
-    let (since, mut found) = (Instant::now(), false);
+    let since = Instant::now();
+    let (mut found, mut killed) = (false, BTreeSet::new());
     loop {
         let left: Vec<libc::pid_t> = children().into_iter().filter(|child| is_of(*child, setting.as_bytes())).collect();
-        found |= !left.is_empty();
-        if left.is_empty() || since.elapsed() > patience {
+        if (left.is_empty() && killed.is_empty()) || since.elapsed() > patience {
             return found;
         }
-        for child in left {
-            // SAFETY: plain system calls on a child that only this thread waits for, because the mark is of
-            // an execution that this thread has seen end; a null status is allowed.
-            unsafe {
+        found = true;
+        killed.extend(&left);
+        // SAFETY: plain system calls on children that only this thread waits for, because the mark is of an
+        // execution that this thread has seen end, and that were not reaped yet; a null status is allowed.
+        unsafe {
+            for child in left {
                 libc::kill(child, libc::SIGKILL);
-                libc::waitpid(child, std::ptr::null_mut(), libc::WNOHANG);
             }
+            killed.retain(|child| libc::waitpid(*child, std::ptr::null_mut(), libc::WNOHANG) == 0);
         }
         // What they had started in turn comes to this process when they are gone.
         thread::sleep(Duration::from_millis(1));
@@ -65,6 +67,6 @@ fn children() -> Vec<libc::pid_t> {
 
 /// Whether a process was started with a setting in its environment. One that has ended has none.
 fn is_of(process: libc::pid_t, setting: &[u8]) -> bool {
-    let environment = fs::read(Path::new("/proc").join(process.to_string()).join("environ")).unwrap_or_default();
+    let environment = fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
     environment.split(|byte| *byte == 0).any(|entry| entry == setting)
 }

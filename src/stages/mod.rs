@@ -5,6 +5,7 @@ mod alignment;
 pub mod benchmark;
 mod dataset;
 pub mod estimate;
+mod files;
 mod ingest;
 mod keep;
 #[cfg(feature = "ml")]

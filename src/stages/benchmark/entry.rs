@@ -1,17 +1,14 @@
 //! One entry of `benchmarks.json`, and what each format has to say in it.
 
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
 use super::metric::Metric;
 use crate::selection::answers::boxes::Frame;
+use crate::stages::files::below;
 use crate::text;
-
-/// Folders that may lie in each other.
-const DEPTH: usize = 8;
 
 /// The layout of a benchmark's files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -205,8 +202,9 @@ impl Entry {
                 files.push(path);
                 continue;
             }
-            let mut inside = Vec::new();
-            below(&path, 0, &mut inside).with_context(|| format!("cannot read `{}`", path.display()))?;
+            let shown = |name: &str| !name.starts_with('.');
+            let inside = below(&path, shown);
+            let mut inside = inside.with_context(|| format!("cannot read `{}`", path.display()))?;
             inside.sort();
             ensure!(!inside.is_empty(), "the folder `{}` has no file", path.display());
             files.extend(inside);
@@ -251,24 +249,4 @@ impl Entry {
     pub(super) fn box_layout(&self) -> BoxLayout {
         self.box_layout.unwrap_or_default()
     }
-}
-
-/// The files of a folder and of the folders in it.
-fn below(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> io::Result<()> {
-    if depth > DEPTH {
-        return Err(io::Error::other(format!("`{}` is nested too deeply", folder.display())));
-    }
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let path = entry.path();
-        if entry.file_name().as_encoded_bytes().starts_with(b".") {
-            continue;
-        }
-        if path.is_dir() {
-            below(&path, depth + 1, files)?;
-        } else {
-            files.push(path);
-        }
-    }
-    Ok(())
 }

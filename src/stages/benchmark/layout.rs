@@ -6,12 +6,12 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use parquet::file::reader::SerializedFileReader;
 use parquet::record::reader::RowIter;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::stages::files::{self, PARQUET};
 use crate::text;
 
 /// How many keys of an object an error shows.
@@ -56,12 +56,13 @@ pub fn json<T: DeserializeOwned>(file: &Path, needed: &str) -> anyhow::Result<T>
 /// As [`json`], with the line.
 pub fn rows<T: DeserializeOwned>(file: &Path, needed: &str) -> anyhow::Result<Vec<T>> {
     let problem = || format!("cannot read `{}`", file.display());
-    let mut head = Vec::new();
-    File::open(file).and_then(|file| file.take(4).read_to_end(&mut head)).with_context(problem)?;
-    if head == b"PAR1" {
+    let mut opened = File::open(file).with_context(problem)?;
+    let mut bytes = Vec::new();
+    opened.by_ref().take(PARQUET.len() as u64).read_to_end(&mut bytes).with_context(problem)?;
+    if bytes == PARQUET {
         return table(file, needed);
     }
-    let bytes = fs::read(file).with_context(problem)?;
+    opened.read_to_end(&mut bytes).with_context(problem)?;
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
         return serde_json::from_slice(&bytes).map_err(|error| misfit(file, &bytes, &error, needed));
     }
@@ -75,8 +76,7 @@ pub fn rows<T: DeserializeOwned>(file: &Path, needed: &str) -> anyhow::Result<Ve
 
 fn table<T: DeserializeOwned>(file: &Path, needed: &str) -> anyhow::Result<Vec<T>> {
     let problem = || format!("cannot read `{}`", file.display());
-    let reader = SerializedFileReader::new(File::open(file).with_context(problem)?).with_context(problem)?;
-    let rows = RowIter::from_file_into(Box::new(reader)).with_batch_size(STEP);
+    let rows = RowIter::from_file_into(Box::new(files::parquet(file)?)).with_batch_size(STEP);
     let parse = |(number, record): (usize, parquet::errors::Result<parquet::record::Row>)| {
         let value = record.with_context(problem)?.to_json_value();
         T::deserialize(&value)

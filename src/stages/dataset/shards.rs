@@ -1,20 +1,20 @@
 //! The files of a dataset: one, or all of a folder in the order of their names; and how the samples lie in
 //! each, which is told from the content. Unaware of layouts.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 
 use super::split::{Position, Shape, Splitter};
+use crate::stages::files::{PARQUET, below};
 
 /// Endings of the files that are read of a folder.
 const ENDINGS: [&str; 3] = ["json", "jsonl", "parquet"];
 /// Bytes in which the beginning of the samples is looked for.
 const WINDOW: u64 = 1 << 20;
-/// Folders that may lie in each other.
-const DEPTH: usize = 8;
 
 /// A file of a dataset.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,11 @@ pub fn shards(path: &Path) -> anyhow::Result<Vec<Shard>> {
     let problem = || format!("cannot read `{}`", path.display());
     let mut names = Vec::new();
     if fs::metadata(path).with_context(problem)?.is_dir() {
-        find(path, "", 0, &mut names).with_context(problem)?;
+        let is_known = |end: &OsStr| ENDINGS.iter().any(|known| end == *known);
+        let files = below(path, |_| true).with_context(problem)?;
+        let files = files.iter().filter(|file| file.extension().is_some_and(is_known));
+        let relative = |file: &PathBuf| file.strip_prefix(path).ok().map(|name| name.to_string_lossy().into_owned());
+        names.extend(files.filter_map(relative));
         names.sort_unstable();
         ensure!(
             !names.is_empty(),
@@ -83,28 +87,11 @@ pub fn shards(path: &Path) -> anyhow::Result<Vec<Shard>> {
     names.into_iter().map(shard).collect()
 }
 
-fn find(folder: &Path, prefix: &str, depth: usize, names: &mut Vec<String>) -> io::Result<()> {
-    if depth > DEPTH {
-        return Err(io::Error::other(format!("`{}` is nested too deeply", folder.display())));
-    }
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let path = entry.path();
-        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        if path.is_dir() {
-            find(&path, &format!("{name}/"), depth + 1, names)?;
-        } else if path.extension().is_some_and(|end| ENDINGS.iter().any(|known| end == *known)) {
-            names.push(name);
-        }
-    }
-    Ok(())
-}
-
 /// Tells from the first bytes of a file how samples lie in it.
 fn container(path: &Path) -> anyhow::Result<Container> {
     let mut head = Vec::new();
     BufReader::new(File::open(path)?).take(WINDOW).read_to_end(&mut head)?;
-    if head.starts_with(b"PAR1") {
+    if head.starts_with(PARQUET) {
         return Ok(Container::Parquet);
     }
     // Compressed files are common where datasets are published, and look like broken JSON.

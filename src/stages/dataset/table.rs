@@ -2,12 +2,11 @@
 //! Unaware of what layouts make of them.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::reader::FileReader;
 use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row as Record};
 use parquet::schema::types::Type;
@@ -15,6 +14,7 @@ use serde_json::Value;
 
 use super::row::{Loose, Message, Picture, Pictures, Row};
 use crate::images::cells::{BINARY_COLUMNS, TEXT_COLUMNS, image_column};
+use crate::stages::files;
 
 /// Columns that layouts use, besides those of images.
 const COLUMNS: [&str; 16] = [
@@ -52,14 +52,9 @@ pub struct Rows {
 ///
 /// If it is not a Parquet file.
 pub fn columns(path: &Path) -> anyhow::Result<Vec<String>> {
-    let reader = open(path)?;
+    let reader = files::parquet(path)?;
     let fields = reader.metadata().file_metadata().schema().get_fields();
     Ok(fields.iter().map(|field| field.name().to_string()).collect())
-}
-
-fn open(path: &Path) -> anyhow::Result<SerializedFileReader<File>> {
-    let problem = || format!("cannot read `{}`", path.display());
-    SerializedFileReader::new(File::open(path).with_context(problem)?).with_context(problem)
 }
 
 impl Rows {
@@ -70,7 +65,7 @@ impl Rows {
     /// If it is not a Parquet file.
     pub fn open(path: &Path) -> anyhow::Result<Rows> {
         let problem = || format!("cannot read `{}`", path.display());
-        let reader = open(path)?;
+        let reader = files::parquet(path)?;
         let schema = reader.metadata().file_metadata().schema_descr();
         let inside = image_column(schema);
         let inside = inside.map(|column| (schema.column(column.leaf).path().parts()[0].clone(), column.base64));
