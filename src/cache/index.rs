@@ -154,3 +154,54 @@ fn read(database: &Path, store: &Store, experiments: &[String]) -> rusqlite::Res
     artifacts.dedup();
     Ok((index, artifacts))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::{Origin, Outputs, Provenance};
+    use super::super::store::Artifact;
+    use super::super::{database, rows};
+    use super::*;
+    use crate::devices::Device;
+
+    /// A result that comes and goes: what is read of it is all or nothing.
+    #[test]
+    fn whoever_reads_results_sees_each_with_its_outputs_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache.sqlite");
+        let (mut writer, reader) = (database::open(&path).unwrap(), database::open(&path).unwrap());
+        writer.pragma_update(None, "synchronous", "OFF").unwrap();
+        let origin = Origin { host: "here".into(), git_commit: None, runner: "0".into() };
+        let (kind, name, experiment) = ("toy".into(), "s0/toy".into(), "toys".into());
+        let (memory, device) = (None, Device::Cpu);
+        let provenance =
+            Provenance { kind, name, experiment, started: 1.0, wall: 2.0, cpu: 3.0, memory, device, origin };
+        let (fingerprint, made) = (Digest::of(b"key"), Digest::of(b"made"));
+        let outputs: Outputs = [("out".to_string(), made)].into_iter().collect();
+        let artifact = Artifact { digest: made, kind: "toy".into(), bytes: 1 };
+        rows::insert_artifact(&writer, &artifact, &made).unwrap();
+        let ended = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..3000 {
+                    let transaction = writer.transaction().unwrap();
+                    rows::insert_key(&transaction, &fingerprint, "key").unwrap();
+                    rows::insert_entry(&transaction, &fingerprint, &outputs, &provenance).unwrap();
+                    transaction.commit().unwrap();
+                    let transaction = writer.transaction().unwrap();
+                    rows::remove_entry(&transaction, &fingerprint).unwrap();
+                    transaction.commit().unwrap();
+                }
+                ended.store(true, Ordering::Relaxed);
+            });
+            while !ended.load(Ordering::Relaxed) {
+                let all = rows::results(&reader).unwrap().remove(&fingerprint);
+                for (found, _) in [all, rows::result(&reader, &fingerprint).unwrap()].into_iter().flatten() {
+                    assert_eq!(found, outputs);
+                }
+                for entry in rows::entries(&reader, None).unwrap() {
+                    assert_eq!(entry.outputs.len(), 1);
+                }
+            }
+        });
+    }
+}

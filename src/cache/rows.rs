@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::entry::{Divergence, Entry, Origin, Outputs, Provenance};
 use super::files::Hashed;
@@ -37,8 +37,15 @@ fn all<T>(connection: &Connection, sql: &str, read: impl FnMut(&Row<'_>) -> Resu
     connection.prepare_cached(sql)?.query_map([], read)?.collect()
 }
 
+/// Has all that is read until it is dropped be as it is now, whatever others write meanwhile: what belongs
+/// together is read by several statements. Inside a transaction it is so already.
+fn snapshot(connection: &Connection) -> Result<Option<Transaction<'_>>> {
+    connection.is_autocommit().then(|| connection.unchecked_transaction()).transpose()
+}
+
 /// What is read of all entries, by fingerprint.
 pub(super) fn results(connection: &Connection) -> Result<DigestMap<Finished>> {
+    let _snapshot = snapshot(connection)?;
     let mut results: DigestMap<Finished> = DigestMap::default();
     let mut names = Names::default();
     // The rows come in the order of their primary key, so those of an entry come together.
@@ -64,6 +71,7 @@ pub(super) fn results(connection: &Connection) -> Result<DigestMap<Finished>> {
 
 /// What is read of one entry.
 pub(super) fn result(connection: &Connection, fingerprint: &Digest) -> Result<Option<Finished>> {
+    let _snapshot = snapshot(connection)?;
     let text = fingerprint.to_string();
     let cpu: Option<f64> = connection
         .prepare_cached("SELECT cpu FROM entries WHERE fingerprint = ?1")?
@@ -242,6 +250,7 @@ pub(super) fn divergences(connection: &Connection) -> Result<Vec<Divergence>> {
 /// Entries with their keys and artifacts, oldest first: all, or those that a condition on `entries`
 /// with the parameter `?1` picks.
 pub(super) fn entries(connection: &Connection, condition: Option<(&str, &str)>) -> Result<Vec<Entry>> {
+    let _snapshot = snapshot(connection)?;
     let (condition, parameter) = condition.unwrap_or(("?1 = ?1", ""));
     let sql = format!(
         "SELECT entries.fingerprint, text, kind, name, experiment, started, wall, cpu, memory, host, git_commit, runner,
